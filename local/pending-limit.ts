@@ -1,0 +1,108 @@
+// Upstash lets a consumer hold at most 1,000 pending entries: XREADGROUP is refused when it would exceed that. Redis has
+// no such limit, so it is checked in Lua, in the same atomic step as the read.
+
+/** Pending entries that one consumer may hold. */
+export const pendingLimit = 1_000;
+
+// Every command that the check itself runs is preceded by a LASTSAVE, which Upstash does not offer and hence nobody
+// else calls: two commands per LASTSAVE are ours, not the client's (see usage.ts).
+// The entries that are not yet delivered are only counted when COUNT would exceed the limit.
+const guard = `
+local weir_guard = function(redis)
+  local function own(...)
+    redis.pcall('LASTSAVE')
+    return redis.pcall(...)
+  end
+  local function field(row, name)
+    if row.map then return row.map[name] end
+    for i = 1, #row, 2 do if row[i] == name then return row[i + 1] end end
+  end
+  local function row_of(rows, name)
+    for i = 1, #rows do if field(rows[i], 'name') == tostring(name) then return rows[i] end end
+  end
+  local function undelivered(key, group, atmost)
+    local found = row_of(own('XINFO', 'GROUPS', key), group)
+    if not found then return 0 end
+    return #own('XRANGE', key, '(' .. field(found, 'last-delivered-id'), '+', 'COUNT', atmost)
+  end
+  local function refused(key, group, consumer, count)
+    local consumers = own('XINFO', 'CONSUMERS', key, group)
+    if consumers.err then return nil end
+    local found = row_of(consumers, consumer)
+    local pending = found and field(found, 'pending') or 0
+    if pending + count <= 1000 then return nil end
+    local wanted = undelivered(key, group, math.max(1, math.min(count, 1001 - pending)))
+    if wanted == 0 or pending + wanted <= 1000 then return nil end
+    return 'ERR XReadGroup is cancelled. Pending Entries List limit per consumer is about to be reached. Limit: 1000, '
+      .. 'Current PEL size: ' .. pending .. ', Requested Read: ' .. wanted .. ', Key: ' .. key .. ', Group: ' .. group
+      .. ', Consumer: ' .. consumer .. '.'
+  end
+  local function check(...)
+    local a = {...}
+    local function at(i) return string.upper(tostring(a[i])) end
+    if at(2) ~= 'GROUP' then return 'ERR syntax error' end
+    local i, count = 5, 1001
+    if at(i) == 'COUNT' then
+      count = tonumber(a[i + 1]) or 1001
+      if count <= 0 then count = 1001 end
+      i = i + 2
+    end
+    if at(i) == 'BLOCK' then i = i + 2 end
+    local noack = at(i) == 'NOACK'
+    if noack then i = i + 1 end
+    if at(i) ~= 'STREAMS' then return 'ERR syntax error' end
+    local keys = math.floor((#a - i) / 2)
+    for k = 1, noack and 0 or keys do
+      local error = a[i + keys + k] == '>' and refused(a[i + k], a[3], a[4], count)
+      if error then return error end
+    end
+  end
+  return function(name, ...)
+    if type(name) == 'string' and string.upper(name) == 'XREADGROUP' then return check(name, ...) end
+  end
+end`;
+
+// Shadows the script's own `redis`: call raises as the real one does, pcall returns the error.
+const shadow = `
+local redis = (function(real)
+  local guard = weir_guard(real)
+  local function guarded(run, fail)
+    return function(...)
+      local text = guard(...)
+      if text then return fail(real.error_reply(text)) end
+      return run(...)
+    end
+  end
+  local returned = function(reply) return reply end
+  return setmetatable({ call = guarded(real.call, error), pcall = guarded(real.pcall, returned) }, { __index = real })
+end)(redis)`;
+
+/** Runs the XREADGROUP in ARGV unless the limit forbids it. The first LASTSAVE accounts for the EVAL itself. */
+export const guardedRead = `${oneLine(guard)}
+redis.call('LASTSAVE')
+local text = weir_guard(redis)(unpack(ARGV))
+if text then return redis.error_reply(text) end
+return redis.pcall(unpack(ARGV))`;
+
+const prelude = `${oneLine(guard)} ${oneLine(shadow)} `;
+
+/**
+ * The script as it has to be run to hold Upstash's rules, with every line where it was.
+ *
+ * @param script Lua source, with or without a shebang line
+ * @returns the same text when nothing has to change
+ */
+export function withUpstashRules(script: string): string {
+  const shebangEnd = script.startsWith("#!") ? script.indexOf("\n") + 1 : 0;
+  // A flag of Upstash's own, which Redis refuses to load.
+  const shebang = script
+    .slice(0, shebangEnd)
+    .replace(/allow-key-locking,?/, "")
+    .replace(/ flags=\s*$/, "\n");
+  const body = script.slice(shebangEnd);
+  return shebang + (/xreadgroup/i.test(body) ? prelude : "") + body;
+}
+
+function oneLine(lua: string): string {
+  return lua.trim().replace(/\s*\n\s*/g, " ");
+}

@@ -1,0 +1,71 @@
+// Scripts that run here in another wording than the client sent, under the digest that the client knows.
+import { createHash } from "node:crypto";
+import { withUpstashRules } from "./pending-limit.ts";
+import type { Arg } from "./resp.ts";
+import { errorText } from "./resp.ts";
+
+/** A command as it goes to Redis, and how its reply becomes the one the client expects. */
+export type Planned = { args: readonly Arg[]; reply?: (reply: Buffer) => Buffer };
+
+/**
+ * Replaces scripts by their reworded form and digests accordingly. Redis' own script cache stays the only cache: what
+ * SCRIPT FLUSH or a restart removed there is NOSCRIPT, whatever is remembered here. A script that somebody loaded past
+ * this endpoint runs as it is.
+ */
+export class RewordedScripts {
+  private readonly runsAs = new Map<string, string>();
+
+  /**
+   * @param name the command's name in capitals
+   * @param args the whole command
+   */
+  plan(name: string, args: readonly Arg[]): Planned {
+    if (name === "EVAL" || name === "EVAL_RO") return this.replaceText(args, 1, restoreDigest);
+    if (name === "EVALSHA" || name === "EVALSHA_RO") return this.replaceDigests(args, 1, 2);
+    if (name !== "SCRIPT") return { args };
+    const sub = textOf(args[1]).toUpperCase();
+    if (sub === "LOAD") return this.replaceText(args, 2, answerDigest);
+    return sub === "EXISTS" ? this.replaceDigests(args, 2, args.length) : { args };
+  }
+
+  private replaceText(args: readonly Arg[], at: number, fix: Restore): Planned {
+    const script = textOf(args[at]);
+    const reworded = withUpstashRules(script);
+    if (reworded === script) return { args };
+    const sha = digest(script);
+    const runsAs = this.runsAs.get(sha) ?? digest(reworded);
+    this.runsAs.set(sha, runsAs);
+    return { args: args.with(at, reworded), reply: (reply) => fix(reply, runsAs, sha) };
+  }
+
+  private replaceDigests(args: readonly Arg[], from: number, to: number): Planned {
+    if (this.runsAs.size === 0) return { args };
+    const known = textOf(args[from]).toLowerCase();
+    const runsAs = this.runsAs.get(known);
+    const replaced = args.map((arg, at) => {
+      return at >= from && at < to ? (this.runsAs.get(textOf(arg).toLowerCase()) ?? arg) : arg;
+    });
+    if (runsAs === undefined) return { args: replaced };
+    return { args: replaced, reply: (reply) => restoreDigest(reply, runsAs, known) };
+  }
+}
+
+type Restore = (reply: Buffer, runsAs: string, sha: string) => Buffer;
+
+/** Redis names the script in its errors. */
+function restoreDigest(reply: Buffer, runsAs: string, sha: string): Buffer {
+  const text = errorText(reply);
+  return text === undefined ? reply : Buffer.from(`-${text.replaceAll(runsAs, sha)}\r\n`);
+}
+
+function answerDigest(reply: Buffer, runsAs: string, sha: string): Buffer {
+  return errorText(reply) === undefined ? Buffer.from(`$40\r\n${sha}\r\n`) : restoreDigest(reply, runsAs, sha);
+}
+
+function textOf(arg: Arg | undefined): string {
+  return typeof arg === "string" ? arg : Buffer.from(arg ?? []).toString();
+}
+
+function digest(script: string): string {
+  return createHash("sha1").update(script).digest("hex");
+}
