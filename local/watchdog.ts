@@ -6,9 +6,9 @@ export type Watchdog = { release(): void };
 
 // Its stdin is a pipe from this process that nothing is ever written to. The kernel closes it when this process ends,
 // also by SIGKILL; only then does `read` return. `$1` is a pid, or a process group when negative.
-const script = `read _; kill -TERM -- "$1" 2>/dev/null || exit 0
-i=0; while [ $i -lt 100 ] && kill -0 -- "$1" 2>/dev/null; do i=$((i+1)); sleep 0.1; done
-kill -KILL -- "$1" 2>/dev/null; exit 0`;
+const script = `read _; kill -s TERM -- "$1" 2>/dev/null || exit 0
+i=0; while [ $i -lt 100 ] && kill -s 0 -- "$1" 2>/dev/null; do i=$((i+1)); sleep 0.1; done
+kill -s KILL -- "$1" 2>/dev/null; exit 0`;
 
 /**
  * Watches over a process that must not outlive this one: SIGTERM when this process ends, SIGKILL 10 s later.
