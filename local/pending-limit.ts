@@ -1,6 +1,9 @@
 // Upstash lets a consumer hold at most 1,000 pending entries: XREADGROUP is refused when it would exceed that. Redis has
 // no such limit, so it is checked in Lua, in the same atomic step as the read.
 
+import type { Planned } from "./planned.ts";
+import { type Arg, elements, errorText } from "./resp.ts";
+
 /** Pending entries that one consumer may hold. */
 export const pendingLimit = 1_000;
 
@@ -77,12 +80,49 @@ local redis = (function(real)
   return setmetatable({ call = guarded(real.call, error), pcall = guarded(real.pcall, returned) }, { __index = real })
 end)(redis)`;
 
-/** Runs the XREADGROUP in ARGV unless the limit forbids it. The first LASTSAVE accounts for the EVAL itself. */
-export const guardedRead = `${oneLine(guard)}
-redis.call('LASTSAVE')
-local text = weir_guard(redis)(unpack(ARGV))
+// The first LASTSAVE accounts for the EVAL itself.
+const checkedHead = `${oneLine(guard)} redis.call('LASTSAVE') local text = weir_guard(redis)(unpack(ARGV)) `;
+
+const check = `${checkedHead}
+if not text then return 'OK' end
+redis.pcall('LASTSAVE') redis.pcall('SET', KEYS[1], '')
+redis.pcall('LASTSAVE') redis.pcall('DEL', KEYS[1])
+return redis.error_reply(text)`;
+
+const checkAndRead = `${checkedHead}
 if text then return redis.error_reply(text) end
 return redis.pcall(unpack(ARGV))`;
+
+const guardKey = "upstash:pending-limit";
+
+/**
+ * An XREADGROUP that is held to the limit, for a connection on which nothing comes between its commands. The check
+ * touches a watched key when it refuses, and EXEC does nothing then. Reading inside the script would be simpler, but
+ * turns the whole reply into Lua values and back: measured, 0.2 ms instead of 0.07 ms for 100 entries.
+ *
+ * @param args the command
+ */
+export function limitedRead(args: readonly Arg[]): Planned {
+  const commands = [["WATCH", guardKey], ["EVAL", check, "1", guardKey, ...args], ["MULTI"], args, ["EXEC"]];
+  return { commands, reply: replyOfRead };
+}
+
+/**
+ * The same for use inside of a transaction, where WATCH is not possible.
+ *
+ * @param args the command
+ */
+export function limitedReadInTransaction(args: readonly Arg[]): Planned {
+  return { commands: [["EVAL", checkAndRead, "0", ...args]] };
+}
+
+function replyOfRead(replies: readonly Buffer[]): Buffer {
+  const refused = replies.find((reply) => errorText(reply) !== undefined);
+  if (refused) return refused;
+  const [read] = elements(replies[4] ?? Buffer.alloc(0)) ?? [];
+  if (!read) throw new Error("the read was neither refused nor done");
+  return read;
+}
 
 const prelude = `${oneLine(guard)} ${oneLine(shadow)} `;
 

@@ -71,7 +71,7 @@ function launch(binary: RedisBinary, options: RedisOptions, port: number): Runni
     stdio: ["ignore", "pipe", "pipe"],
     env: environmentFor(binary),
   });
-  const log = new LastLines(30);
+  const log = new LastLines(15);
   log.follow(child.stdout);
   log.follow(child.stderr);
   const { pid } = child;

@@ -1,11 +1,8 @@
 // Scripts that run here in another wording than the client sent, under the digest that the client knows.
 import { createHash } from "node:crypto";
 import { withUpstashRules } from "./pending-limit.ts";
-import type { Arg } from "./resp.ts";
-import { errorText } from "./resp.ts";
-
-/** A command as it goes to Redis, and how its reply becomes the one the client expects. */
-export type Planned = { args: readonly Arg[]; reply?: (reply: Buffer) => Buffer };
+import type { Planned } from "./planned.ts";
+import { type Arg, errorText } from "./resp.ts";
 
 /**
  * Replaces scripts by their reworded form and digests accordingly. Redis' own script cache stays the only cache: what
@@ -22,32 +19,36 @@ export class RewordedScripts {
   plan(name: string, args: readonly Arg[]): Planned {
     if (name === "EVAL" || name === "EVAL_RO") return this.replaceText(args, 1, restoreDigest);
     if (name === "EVALSHA" || name === "EVALSHA_RO") return this.replaceDigests(args, 1, 2);
-    if (name !== "SCRIPT") return { args };
+    if (name !== "SCRIPT") return { commands: [args] };
     const sub = textOf(args[1]).toUpperCase();
     if (sub === "LOAD") return this.replaceText(args, 2, answerDigest);
-    return sub === "EXISTS" ? this.replaceDigests(args, 2, args.length) : { args };
+    return sub === "EXISTS" ? this.replaceDigests(args, 2, args.length) : { commands: [args] };
   }
 
   private replaceText(args: readonly Arg[], at: number, fix: Restore): Planned {
     const script = textOf(args[at]);
     const reworded = withUpstashRules(script);
-    if (reworded === script) return { args };
+    if (reworded === script) return { commands: [args] };
     const sha = digest(script);
     const runsAs = this.runsAs.get(sha) ?? digest(reworded);
     this.runsAs.set(sha, runsAs);
-    return { args: args.with(at, reworded), reply: (reply) => fix(reply, runsAs, sha) };
+    return { commands: [args.with(at, reworded)], reply: onlyReply((reply) => fix(reply, runsAs, sha)) };
   }
 
   private replaceDigests(args: readonly Arg[], from: number, to: number): Planned {
-    if (this.runsAs.size === 0) return { args };
+    if (this.runsAs.size === 0) return { commands: [args] };
     const known = textOf(args[from]).toLowerCase();
     const runsAs = this.runsAs.get(known);
     const replaced = args.map((arg, at) => {
       return at >= from && at < to ? (this.runsAs.get(textOf(arg).toLowerCase()) ?? arg) : arg;
     });
-    if (runsAs === undefined) return { args: replaced };
-    return { args: replaced, reply: (reply) => restoreDigest(reply, runsAs, known) };
+    if (runsAs === undefined) return { commands: [replaced] };
+    return { commands: [replaced], reply: onlyReply((reply) => restoreDigest(reply, runsAs, known)) };
   }
+}
+
+function onlyReply(fix: (reply: Buffer) => Buffer): (replies: readonly Buffer[]) => Buffer {
+  return ([reply]) => fix(reply ?? Buffer.alloc(0));
 }
 
 type Restore = (reply: Buffer, runsAs: string, sha: string) => Buffer;

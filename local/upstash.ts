@@ -2,10 +2,11 @@
 // Its error texts are Upstash's as far as they are documented or were reported; where they are not, a comment says so.
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import { guardedRead } from "./pending-limit.ts";
+import { limitedRead, limitedReadInTransaction } from "./pending-limit.ts";
+import type { Planned } from "./planned.ts";
 import { RedisLink, RedisUnreachable } from "./redis-link.ts";
 import { type Arg, elements, errorText, toJson } from "./resp.ts";
-import { type Planned, RewordedScripts } from "./scripts.ts";
+import { RewordedScripts } from "./scripts.ts";
 import { refusal } from "./upstash-commands.ts";
 import { billedCommands } from "./usage.ts";
 
@@ -144,47 +145,43 @@ class RestHandler {
 
   private async single(command: Arg[], base64: boolean): Promise<Answer> {
     if (command.length === 0) throw new Refused(400, "ERR empty command");
-    const planned = this.plan(command);
+    const planned = this.plan(command, limitedRead);
     if (typeof planned === "string") throw new Refused(400, planned);
-    const [reply] = await this.link.send([planned.args]);
-    const body = itemOf(planned, reply, base64);
+    const body = itemOf(planned, await this.link.send(planned.commands), base64);
     return { status: body.startsWith('{"error"') ? 400 : 200, body };
   }
 
   /** All commands go to Redis in one write and in order; what is refused has its place among the answers. */
   private async pipeline(commands: Arg[][], base64: boolean): Promise<Answer> {
-    const plans = commands.map((command) => (command.length > 0 ? this.plan(command) : "ERR empty pipeline command"));
-    const replies = await this.link.send(plans.filter((plan) => typeof plan !== "string").map((plan) => plan.args));
-    let next = 0;
-    const items = plans.map((plan) => {
-      return typeof plan === "string" ? errorItem(plan) : itemOf(plan, replies[next++], base64);
+    const plans = commands.map((command) => {
+      return command.length > 0 ? this.plan(command, limitedRead) : "ERR empty pipeline command";
     });
-    return { status: 200, body: `[${items.join(",")}]` };
+    const replies = await this.link.send(plans.flatMap((plan) => (typeof plan === "string" ? [] : plan.commands)));
+    return { status: 200, body: `[${itemsOf(plans, replies, base64).join(",")}]` };
   }
 
   /** In one write on one connection nothing comes between MULTI and EXEC, so it needs no connection of its own. */
   private async transaction(commands: Arg[][], base64: boolean): Promise<Answer> {
     const plans: Planned[] = [];
     for (const command of commands) {
-      const plan = command.length > 0 ? this.plan(command) : "ERR empty pipeline command";
+      const plan = command.length > 0 ? this.plan(command, limitedReadInTransaction) : "ERR empty pipeline command";
       if (typeof plan === "string") throw new Refused(400, plan);
       plans.push(plan);
     }
-    const replies = await this.link.send([["MULTI"], ...plans.map((plan) => plan.args), ["EXEC"]]);
+    const replies = await this.link.send([["MULTI"], ...plans.flatMap((plan) => plan.commands), ["EXEC"]]);
     const executed = replies.at(-1);
     if (!executed || errorText(executed) !== undefined) throw new Refused(400, queueingError(replies));
-    const results = elements(executed) ?? [];
-    const items = plans.map((plan, at) => itemOf(plan, results[at], base64));
+    const items = itemsOf(plans, elements(executed) ?? [], base64);
     return { status: 200, body: `[${items.join(",")}]` };
   }
 
   /** What goes to Redis for a command, or the text it is refused with. */
-  private plan(command: Arg[]): Planned | string {
+  private plan(command: Arg[], limited: (args: Arg[]) => Planned): Planned | string {
     const name = String(command[0]).toUpperCase();
     const refused = refusal(name, command);
     if (refused !== undefined) return refused;
     // Reading one's own pending entries, and NOACK, add nothing to the list.
-    if (name === "XREADGROUP" && command.includes(">")) return { args: ["EVAL", guardedRead, "0", ...command] };
+    if (name === "XREADGROUP" && command.includes(">")) return limited(command);
     return this.scripts.plan(name, command);
   }
 }
@@ -198,9 +195,19 @@ function queueingError(replies: readonly Buffer[]): string {
   return "ERR transaction discarded";
 }
 
-function itemOf(planned: Planned, raw: Buffer | undefined, base64: boolean): string {
-  if (!raw) throw new Error("Redis answered less than was asked");
-  const reply = planned.reply ? planned.reply(raw) : raw;
+function itemsOf(plans: readonly (Planned | string)[], replies: readonly Buffer[], base64: boolean): string[] {
+  let next = 0;
+  return plans.map((plan) => {
+    if (typeof plan === "string") return errorItem(plan);
+    const from = next;
+    next += plan.commands.length;
+    return itemOf(plan, replies.slice(from, next), base64);
+  });
+}
+
+function itemOf(planned: Planned, replies: readonly Buffer[], base64: boolean): string {
+  const reply = planned.reply ? planned.reply(replies) : replies[0];
+  if (!reply) throw new Error("Redis answered less than was asked");
   const error = errorText(reply);
   if (error !== undefined) return errorItem(error);
   // Upstash applies the limit to replies as well, by which time the command has run.

@@ -1,8 +1,19 @@
 // What Upstash would bill, read from Redis' own statistics: they count the commands inside of scripts too.
 
 // What connections and this endpoint itself run: `client`, `hello`, `auth` and `select` at connecting (ioredis too),
-// `multi` and `exec` around a transaction, `info` for this very question.
-const notBilled = new Set(["info", "multi", "exec", "discard", "hello", "auth", "select", "client"]);
+// `multi`, `exec` and `watch` around transactions, `info` for this very question.
+const notBilled = new Set([
+  "info",
+  "multi",
+  "exec",
+  "discard",
+  "watch",
+  "unwatch",
+  "hello",
+  "auth",
+  "select",
+  "client",
+]);
 
 /**
  * Billed commands since the server's start: every command, those inside pipelines, transactions and scripts, and the
