@@ -127,7 +127,8 @@ function replyOfRead(replies: readonly Buffer[]): Buffer {
 const prelude = `${oneLine(guard)} ${oneLine(shadow)} `;
 
 /**
- * The script as it has to be run to hold Upstash's rules, with every line where it was.
+ * The script as it has to be run to hold Upstash's rules, with every line where it was. (Where a shadowed call fails,
+ * Redis gives line 1: it looks one function up, which is the shadow. Errors of Lua itself name the right line.)
  *
  * @param script Lua source, with or without a shebang line
  * @returns the same text when nothing has to change
@@ -137,7 +138,7 @@ export function withUpstashRules(script: string): string {
   // A flag of Upstash's own, which Redis refuses to load.
   const shebang = script
     .slice(0, shebangEnd)
-    .replace(/allow-key-locking,?/, "")
+    .replace(/,allow-key-locking|allow-key-locking,?/, "")
     .replace(/ flags=\s*$/, "\n");
   const body = script.slice(shebangEnd);
   return shebang + (/xreadgroup/i.test(body) ? prelude : "") + body;
