@@ -1,9 +1,28 @@
-import { Hono } from "hono";
+import { runReaper } from "../scheduled/reaper.ts";
+import type { Config, Settings } from "../shared/config.ts";
+import { Redis } from "../shared/redis/redis.ts";
+import { createApp } from "./server.ts";
+import { WorkerHost } from "./worker-host.ts";
 
-const app = new Hono();
-app.get("/healthz", (c) => c.json({ status: "ok" }));
+const host = new WorkerHost();
 
+function reap(config: Config, redis: Redis, nowMs: number) {
+  const { keyPrefix, consumerIdleMs } = config;
+  return runReaper({ redis, keyPrefix, consumerIdleMs }, nowMs);
+}
+
+const app = createApp({ begin: (env) => host.begin(env), runReaper: reap });
+
+/** The Worker: HTTP functions, and the scheduled work that the cron triggers. */
 export default {
   fetch: app.fetch,
-  scheduled: async () => undefined,
+
+  async scheduled(controller: { readonly scheduledTime: number }, env: Settings): Promise<void> {
+    const { config, connection, end } = host.begin(env);
+    try {
+      await reap(config, new Redis(connection), controller.scheduledTime);
+    } finally {
+      await end();
+    }
+  },
 };

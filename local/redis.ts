@@ -111,10 +111,11 @@ async function answering(redis: RunningRedis): Promise<void> {
   });
   let heardAt = Date.now();
   while (true) {
-    const answer = await ping(redis.port);
-    if (answer?.startsWith("+PONG")) return;
-    if (answer !== undefined) heardAt = Date.now();
+    const answer = await ask(redis.port);
     if (ended) throw new Error(`redis-server ended at its start (${exitText(ended)}):\n${redis.lastOutput()}`);
+    // Another Redis may have the port, and ours is about to say so.
+    if (answer?.ready && answer.pid === redis.pid) return;
+    if (answer !== undefined) heardAt = Date.now();
     if (Date.now() - heardAt > silenceTimeoutMs) {
       throw new Error(`redis-server did not answer within ${silenceTimeoutMs} ms:\n${redis.lastOutput()}`);
     }
@@ -131,13 +132,18 @@ export function exitText(exit: Exit): string {
   return exit.signal ? `signal ${exit.signal}` : `exit code ${exit.code ?? "unknown"}`;
 }
 
-/** The first bytes of the answer, or undefined when nothing answers. */
-function ping(port: number): Promise<string | undefined> {
-  const { promise, resolve } = Promise.withResolvers<string | undefined>();
-  const socket = connect(port, "127.0.0.1", () => socket.write("PING\r\n"));
+/** Which process answers on the port, and whether it answers PING; undefined when no Redis does. */
+function ask(port: number): Promise<{ ready: boolean; pid: number } | undefined> {
+  const { promise, resolve } = Promise.withResolvers<{ ready: boolean; pid: number } | undefined>();
+  // INFO is answered while the data is loaded, PING is not.
+  const socket = connect(port, "127.0.0.1", () => socket.write("PING\r\nINFO server\r\n"));
+  let heard = "";
   socket.setTimeout(1_000, () => socket.destroy());
-  socket.once("data", (data) => {
-    resolve(data.toString());
+  socket.on("data", (data) => {
+    heard += data.toString();
+    const pid = /process_id:(\d+)\r/.exec(heard)?.[1];
+    if (pid === undefined) return;
+    resolve({ ready: heard.startsWith("+PONG"), pid: Number(pid) });
     socket.destroy();
   });
   socket.on("error", () => resolve(undefined));

@@ -105,6 +105,11 @@ describe("a Redis that can not start", () => {
     await expect(start({ port })).rejects.toThrow(/Address already in use/);
     server.close();
   });
+
+  it("says so also when it is another Redis that has the port", async () => {
+    const first = await start();
+    await expect(start({ port: first.port })).rejects.toThrow(/Address already in use/);
+  });
 });
 
 describe("a Redis whose parent ends", () => {

@@ -11,8 +11,15 @@ export async function temporaryDir(): Promise<{ dir: string; remove: () => Promi
   return { dir, remove: () => rm(dir, { recursive: true, force: true }) };
 }
 
+/** What a probe answers as long as there is nothing yet. */
+type Missing = undefined | false;
+
 /** Waits until `probe` answers something other than undefined or false; fails after `timeoutMs`. */
-export async function eventually<T>(what: string, probe: () => Promise<T> | T, timeoutMs = 30_000): Promise<T> {
+export async function eventually<T>(
+  what: string,
+  probe: () => Promise<T | Missing> | T | Missing,
+  timeoutMs = 30_000,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   while (true) {
     const found = await probe();

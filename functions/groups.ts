@@ -1,0 +1,178 @@
+import { type OpenAPIHono, z } from "@hono/zod-openapi";
+import { type GroupInfo, groupInfo, listConsumers, listGroups, listPending } from "../shared/stream/inspect.ts";
+import { configureGroup, deleteGroup } from "../shared/stream/manage.ts";
+import { openStream } from "../shared/stream/stream.ts";
+import type { AppEnv } from "./app.ts";
+import { endpoint, jsonBody, noBody, nothing } from "./endpoint.ts";
+import { AnyName, EntryId, GroupParams, Limit, Next, queryInteger, Start, StreamParams, setting } from "./schemas.ts";
+
+const tag = "Groups";
+const path = "/v1/streams/{stream}/groups/{group}";
+
+const GroupSettings = z.strictObject({
+  start: Start.optional(),
+  ackWaitMs: setting(1_000, 12 * 3_600_000),
+  maxDeliveries: setting(1, 100),
+});
+
+const GroupSchema = z
+  .object({
+    name: z.string(),
+    lag: z.int().nullable().openapi({ description: "Messages not yet handed to the group" }),
+    lagIs: z.enum(["exact", "estimated", "unknown"]),
+    pending: z.int(),
+    delayed: z.int(),
+    lastDeliveredId: z.string(),
+    consumers: z.int(),
+    oldestPendingMs: z.int().nullable().openapi({ description: "Age of the oldest message that is pending" }),
+    deadLetters: z.int(),
+    config: z.object({ ackWaitMs: z.int(), maxDeliveries: z.int() }),
+  } satisfies Record<keyof GroupInfo, z.ZodType>)
+  .openapi("Group");
+
+/** `/v1/streams/{stream}/groups` and below, but for consuming and dead letters. */
+export function groupRoutes(app: OpenAPIHono<AppEnv>): void {
+  endpoint(
+    app,
+    {
+      method: "put",
+      path,
+      tag,
+      summary: "Create a group, or change its settings",
+      description: "What is absent stays as it is, null goes back to the default. `start` counts at creation only.",
+      params: GroupParams,
+      query: nothing,
+      body: jsonBody(GroupSettings),
+      answers: {
+        200: { description: "It was there", schema: GroupSchema },
+        201: { description: "Created", schema: GroupSchema },
+      },
+      errors: ["unknown-stream", "conflict", "outcome-unknown", "redis-full"],
+    },
+    async ({ params, body: { start, ...patch }, weir, c }) => {
+      const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
+      const { created } = await configureGroup(stream, params.group, start, patch);
+      return c.json(await groupInfo(stream, params.group, weir.now()), created ? 201 : 200);
+    },
+  );
+
+  endpoint(
+    app,
+    {
+      method: "get",
+      path: "/v1/streams/{stream}/groups",
+      tag,
+      summary: "List the groups of a stream by name",
+      params: StreamParams,
+      query: z.strictObject({ cursor: AnyName.optional(), limit: Limit }),
+      body: noBody,
+      answers: { 200: { description: "A page", schema: z.object({ groups: z.array(GroupSchema), next: Next }) } },
+      errors: ["unknown-stream", "conflict"],
+    },
+    async ({ params, query, weir, c }) => {
+      const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
+      const { items, next } = await listGroups(stream, query, weir.now());
+      return c.json({ groups: items, next });
+    },
+  );
+
+  endpoint(
+    app,
+    {
+      method: "get",
+      path,
+      tag,
+      summary: "Look at a group",
+      params: GroupParams,
+      query: nothing,
+      body: noBody,
+      answers: { 200: { description: "The group", schema: GroupSchema } },
+      errors: ["unknown-stream", "unknown-group", "conflict"],
+    },
+    async ({ params, weir, c }) => {
+      const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
+      return c.json(await groupInfo(stream, params.group, weir.now()));
+    },
+  );
+
+  endpoint(
+    app,
+    {
+      method: "delete",
+      path,
+      tag,
+      summary: "Delete a group with its settings and dead letters",
+      params: GroupParams,
+      query: nothing,
+      body: noBody,
+      answers: { 204: { description: "Deleted" } },
+      errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown"],
+    },
+    async ({ params, weir, c }) => {
+      await deleteGroup(openStream(weir.redis, weir.config.keyPrefix, params.stream), params.group);
+      return c.body(null, 204);
+    },
+  );
+
+  endpoint(
+    app,
+    {
+      method: "get",
+      path: `${path}/pending`,
+      tag,
+      summary: "List what was handed out and not acknowledged, by id",
+      params: GroupParams,
+      query: z.strictObject({
+        consumer: AnyName.optional(),
+        minIdleMs: queryInteger(0, Number.MAX_SAFE_INTEGER).optional(),
+        cursor: EntryId.optional().openapi({ type: "string" }),
+        limit: Limit,
+      }),
+      body: noBody,
+      answers: {
+        200: {
+          description: "A page",
+          schema: z.object({
+            pending: z.array(z.object({ id: z.string(), consumer: z.string(), idleMs: z.int(), deliveries: z.int() })),
+            next: Next,
+          }),
+        },
+      },
+      errors: ["unknown-stream", "unknown-group", "conflict"],
+    },
+    async ({ params, query, weir, c }) => {
+      const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
+      const { items, next } = await listPending(stream, params.group, query);
+      return c.json({ pending: items, next });
+    },
+  );
+
+  endpoint(
+    app,
+    {
+      method: "get",
+      path: `${path}/consumers`,
+      tag,
+      summary: "List the consumers by name",
+      description: "Names that start with `@` are Weir's own: they hold what is to be handed out again.",
+      params: GroupParams,
+      query: z.strictObject({ cursor: AnyName.optional(), limit: Limit }),
+      body: noBody,
+      answers: {
+        200: {
+          description: "A page",
+          schema: z.object({
+            consumers: z.array(z.object({ name: z.string(), pending: z.int(), idleMs: z.int() })),
+            next: Next,
+          }),
+        },
+      },
+      errors: ["unknown-stream", "unknown-group", "conflict"],
+    },
+    async ({ params, query, weir, c }) => {
+      const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
+      const { items, next } = await listConsumers(stream, params.group, query);
+      return c.json({ consumers: items, next });
+    },
+  );
+}

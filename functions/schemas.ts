@@ -1,0 +1,77 @@
+import { z } from "@hono/zod-openapi";
+import { type Position, parseEntryId, parsePosition } from "../shared/ids.ts";
+import { NAME } from "../shared/keys.ts";
+
+/** Schemas that several routes share: names, ids, times, paging. */
+
+const NAME_RULE = "expected 1 to 128 of A-Z a-z 0-9 . _ : - and not . or ..";
+
+export const Name = z.string().regex(NAME, NAME_RULE);
+
+/** An existing consumer may have been named by a native client, in any way. */
+export const AnyName = z.string().min(1, "expected a name");
+
+export const StreamParams = z.object({ stream: Name });
+export const GroupParams = z.object({ stream: Name, group: Name });
+
+/** An entry id, in Redis' own spelling. */
+export const EntryId = z.string().transform((text, context) => {
+  const id = parseEntryId(text);
+  if (id !== undefined) return id;
+  context.addIssue({ code: "custom", message: "expected an entry id such as 1690000000000-0" });
+  return z.NEVER;
+});
+
+const EDGES: Readonly<Record<string, Position>> = {
+  "-": { kind: "first" },
+  "+": { kind: "last" },
+  earliest: { kind: "first" },
+  latest: { kind: "last" },
+};
+
+function position(first: string, last: string) {
+  return (text: string, context: z.RefinementCtx): Position => {
+    const edge = text === first || text === last ? EDGES[text] : undefined;
+    const found = edge ?? parsePosition(text);
+    if (found !== undefined) return found;
+    const expected = `expected ${first}, ${last}, an entry id, Unix milliseconds or an ISO 8601 time`;
+    context.addIssue({ code: "custom", message: expected });
+    return z.NEVER;
+  };
+}
+
+/** A bound of a range in a query. */
+export const RangeBound = z.string().transform(position("-", "+"));
+
+/** Where a group begins to read; milliseconds may be a JSON number. */
+export const Start = z
+  .union([z.string(), z.int().min(0).transform(String)])
+  .transform(position("earliest", "latest"))
+  .openapi({
+    type: "string",
+    example: "earliest",
+    description: "`earliest`, `latest`, an entry id (reading goes on after it), Unix milliseconds or an ISO 8601 time",
+  });
+
+/** A whole number in a query. */
+export function queryInteger(least: number, most: number) {
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, `expected a whole number from ${least} to ${most}`)
+    .transform(Number)
+    .pipe(z.int().min(least).max(most))
+    .openapi({ type: "integer", minimum: least, maximum: most });
+}
+
+/** A whole number in a body. */
+export function integer(least: number, most: number) {
+  return z.int().min(least).max(most);
+}
+
+/** A setting: absent is unchanged, null is back to the default. */
+export function setting(least: number, most: number) {
+  return integer(least, most).nullish();
+}
+
+export const Limit = queryInteger(1, 1_000).default(100).openapi({ description: "1 to 1,000" });
+export const Next = z.string().nullable().openapi({ description: "Goes back as `cursor`; null at the end" });

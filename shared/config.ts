@@ -1,0 +1,79 @@
+import { WeirError } from "./errors.ts";
+
+/** How the deployment reaches its Redis. */
+export type RedisConfig =
+  | { readonly kind: "upstash"; readonly url: string; readonly token: string }
+  | { readonly kind: "tcp"; readonly url: string };
+
+export interface Config {
+  readonly redis: RedisConfig;
+  /** The secret that may do everything. */
+  readonly rootToken: string;
+  /** What every Redis key starts with. */
+  readonly keyPrefix: string;
+  /** How long one round trip to Redis may take. */
+  readonly redisTimeoutMs: number;
+  /** After how long without work a consumer that holds nothing is removed. */
+  readonly consumerIdleMs: number;
+}
+
+/** The settings of a deployment: name, default and meaning; the README's table is checked against this. */
+export const SETTINGS = {
+  ROOT_TOKEN: { default: "(none: must be set)", about: "Secret. The bearer token that may do everything." },
+  UPSTASH_REDIS_REST_URL: { default: "(none)", about: "Upstash's REST URL. Wins over `REDIS_URL`." },
+  UPSTASH_REDIS_REST_TOKEN: { default: "(none)", about: "Secret. Upstash's REST token." },
+  REDIS_URL: { default: "(none)", about: "Secret. `redis://` or `rediss://`, for a Redis over TCP." },
+  KEY_PREFIX: { default: "weir:", about: "What every Redis key starts with." },
+  REDIS_TIMEOUT_MS: { default: "10000", about: "How long one round trip to Redis may take (100 to 60,000)." },
+  CONSUMER_IDLE_MS: {
+    default: "86400000",
+    about: "After how long without work a consumer that holds nothing is removed (60,000 and up).",
+  },
+} as const;
+
+export type Settings = { readonly [Name in keyof typeof SETTINGS]?: string | undefined };
+
+/**
+ * Reads the deployment's settings from its environment.
+ * @throws {WeirError} `misconfigured`, naming every fault at once, and no value
+ */
+export function parseConfig(env: Settings): Config {
+  const faults: string[] = [];
+  const config = {
+    redis: parseRedis(env, faults),
+    rootToken: env.ROOT_TOKEN ?? "",
+    keyPrefix: env.KEY_PREFIX ?? SETTINGS.KEY_PREFIX.default,
+    redisTimeoutMs: parseMs(env, "REDIS_TIMEOUT_MS", 100, 60_000, faults),
+    consumerIdleMs: parseMs(env, "CONSUMER_IDLE_MS", 60_000, Number.MAX_SAFE_INTEGER, faults),
+  };
+  if (config.rootToken === "") faults.push("ROOT_TOKEN is not set");
+  // Braces would make another hash tag than the stream's name.
+  if (!/^[A-Za-z0-9._:-]{0,64}$/.test(config.keyPrefix)) faults.push("KEY_PREFIX must match [A-Za-z0-9._:-]{0,64}");
+  if (faults.length > 0) throw new WeirError("misconfigured", faults.join("; "));
+  return config;
+}
+
+function parseRedis(env: Settings, faults: string[]): RedisConfig {
+  const { UPSTASH_REDIS_REST_URL: restUrl, UPSTASH_REDIS_REST_TOKEN: token = "", REDIS_URL: url = "" } = env;
+  if (restUrl) {
+    if (!/^https?:\/\/\S+$/.test(restUrl)) faults.push("UPSTASH_REDIS_REST_URL must start with https:// or http://");
+    if (token === "") faults.push("UPSTASH_REDIS_REST_TOKEN is not set, though UPSTASH_REDIS_REST_URL is");
+    return { kind: "upstash", url: restUrl, token };
+  }
+  if (url === "") faults.push("set UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN, or REDIS_URL");
+  else if (!/^rediss?:\/\/\S+$/.test(url)) faults.push("REDIS_URL must start with redis:// or rediss://");
+  return { kind: "tcp", url };
+}
+
+function parseMs(
+  env: Settings,
+  name: "REDIS_TIMEOUT_MS" | "CONSUMER_IDLE_MS",
+  least: number,
+  most: number,
+  faults: string[],
+): number {
+  const text = env[name] ?? SETTINGS[name].default;
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least && value <= most)) faults.push(`${name} must be a whole number from ${least} to ${most}`);
+  return value;
+}

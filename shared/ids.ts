@@ -1,0 +1,58 @@
+const U64_MAX = 18446744073709551615n;
+
+/** Where a range of messages starts or ends, or where a group begins to read. */
+export type Position =
+  | { readonly kind: "first" }
+  | { readonly kind: "last" }
+  | { readonly kind: "id"; readonly id: string }
+  | { readonly kind: "time"; readonly ms: number };
+
+/** @returns the entry id in Redis' own spelling, or undefined when the text is not a whole id such as `1690000000000-0` */
+export function parseEntryId(text: string): string | undefined {
+  const match = /^(\d{1,20})-(\d{1,20})$/.exec(text);
+  if (match === null) return undefined;
+  const [ms, sequence] = [BigInt(match[1] ?? ""), BigInt(match[2] ?? "")];
+  return ms <= U64_MAX && sequence <= U64_MAX ? `${ms}-${sequence}` : undefined;
+}
+
+const ISO_8601 = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/;
+
+/**
+ * Reads an id, Unix milliseconds or an ISO 8601 time (without an offset: UTC).
+ * @returns undefined when the text is none of them
+ */
+export function parsePosition(text: string): Position | undefined {
+  const id = parseEntryId(text);
+  if (id !== undefined) return { kind: "id", id };
+  const ms = /^\d{1,15}$/.test(text) ? Number(text) : parseIso(text);
+  return ms === undefined ? undefined : { kind: "time", ms };
+}
+
+function parseIso(text: string): number | undefined {
+  if (!ISO_8601.test(text)) return undefined;
+  const hasOffset = /(Z|[+-]\d{2}:\d{2})$/.test(text);
+  // Date.parse takes a date with a time but no offset as local time, which differs between machines.
+  const ms = Date.parse(text.includes("T") && !hasOffset ? `${text}Z` : text);
+  return Number.isNaN(ms) || ms < 0 ? undefined : ms;
+}
+
+/** @returns Unix milliseconds of the moment at which Redis made the id */
+export function timeOfId(id: string): number {
+  return Number(id.slice(0, id.indexOf("-")));
+}
+
+/** @returns the id after which everything from that millisecond on comes, for a group that is to read from then */
+export function idBefore(ms: number): string {
+  return ms === 0 ? "0-0" : `${ms - 1}-${U64_MAX}`;
+}
+
+/** Orders two ids of Redis; their halves are up to 64 bits, more than a number holds. */
+export function compareIds(a: string, b: string): number {
+  const [aMs = "", aSequence = ""] = a.split("-");
+  const [bMs = "", bSequence = ""] = b.split("-");
+  return compareDigits(aMs, bMs) || compareDigits(aSequence, bSequence);
+}
+
+function compareDigits(a: string, b: string): number {
+  return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
+}

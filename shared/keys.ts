@@ -1,0 +1,38 @@
+/** Names that a client may choose for streams, groups and consumers; `@` starts Weir's own. */
+export const NAME = /^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$/;
+
+/**
+ * The Redis keys of one stream. All carry the stream's name as hash tag, so that one script may touch all of them on
+ * Redis Cluster. A group's name or a client's key always stands last, since it may hold colons.
+ */
+export interface StreamKeys {
+  /** The stream itself: an ordinary Redis stream. */
+  readonly stream: string;
+  /** A hash: the stream's and its groups' settings and cursors; a group's name follows the field's (`ackWaitMs:<group>`). */
+  readonly config: string;
+  /** A stream: the dead letters of one group. */
+  dead(group: string): string;
+  /** A string with a time to live: what an Idempotency-Key was answered. */
+  once(idempotencyKey: string): string;
+}
+
+/** @param prefix the deployment's key prefix, `weir:` by default */
+export function streamKeys(prefix: string, stream: string): StreamKeys {
+  const base = `${prefix}{${stream}}`;
+  return {
+    stream: base,
+    config: `${base}:config`,
+    dead: (group) => `${base}:dead:${group}`,
+    once: (idempotencyKey) => `${base}:once:${idempotencyKey}`,
+  };
+}
+
+/** A sorted set: every stream's name, by the time (ms) of the reaper's next visit. */
+export function registryKey(prefix: string): string {
+  return `${prefix}streams`;
+}
+
+/** A list of JSON texts: the reports of the reaper's last runs, newest first. */
+export function reaperRunsKey(prefix: string): string {
+  return `${prefix}reaper:runs`;
+}

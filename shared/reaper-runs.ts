@@ -1,0 +1,55 @@
+import { reaperRunsKey } from "./keys.ts";
+import { type Redis, unwrap } from "./redis/redis.ts";
+import { asArray, asText } from "./redis/reply.ts";
+
+/** What a run did for one group; times a delivery was found expired, and so on. */
+export interface GroupUpkeep {
+  readonly stream: string;
+  readonly group: string;
+  readonly expired: number;
+  readonly deadLettered: number;
+  readonly payloadMissing: number;
+  readonly consumersRemoved: number;
+}
+
+/** What a run did for one stream. */
+export interface StreamUpkeep {
+  readonly stream: string;
+  readonly trimmed: number;
+}
+
+/** What went wrong for one stream or group; the others are not affected. */
+export interface UpkeepError {
+  readonly stream: string;
+  readonly group?: string;
+  readonly code: string;
+}
+
+/** What one run of the reaper did; groups and streams where there was nothing to do are left out. */
+export interface ReaperRun {
+  readonly startedAt: number;
+  readonly durationMs: number;
+  /** False when the budget ended the run early: the next one goes on. */
+  readonly complete: boolean;
+  readonly redisCommands: number;
+  readonly groups: readonly GroupUpkeep[];
+  readonly streams: readonly StreamUpkeep[];
+  readonly errors: readonly UpkeepError[];
+}
+
+const RUNS_KEPT = 100;
+
+/** Keeps a run's report, and of those before it the last 99. */
+export async function storeRun(redis: Redis, keyPrefix: string, run: ReaperRun): Promise<void> {
+  const key = reaperRunsKey(keyPrefix);
+  const outcomes = await redis.pipeline([
+    ["LPUSH", key, JSON.stringify(run)],
+    ["LTRIM", key, 0, RUNS_KEPT - 1],
+  ]);
+  outcomes.forEach(unwrap);
+}
+
+/** @returns the reports of the last runs as JSON texts, newest first */
+export async function listRuns(redis: Redis, keyPrefix: string): Promise<readonly string[]> {
+  return asArray(await redis.send(["LRANGE", reaperRunsKey(keyPrefix), 0, RUNS_KEPT - 1])).map(asText);
+}

@@ -1,0 +1,43 @@
+/** One Redis command: its name, then its arguments. */
+export type Command = readonly [name: string, ...args: (string | number)[]];
+
+/**
+ * What Redis answers. Text that is valid UTF-8 is a string; a value that is not (a foreign client may store anything)
+ * stays as its bytes, so that it is never changed in silence.
+ */
+export type Reply = string | Uint8Array | number | null | readonly Reply[];
+
+/** Redis (or Upstash) ran the command and answered with an error; other commands of the pipeline are not affected. */
+export class ReplyError extends Error {
+  override readonly name = "ReplyError";
+
+  /** The leading word by which Redis classifies its errors, such as `WRONGTYPE`. */
+  get word(): string {
+    return /^[A-Z]+/.exec(this.message)?.[0] ?? "ERR";
+  }
+}
+
+/** No usable answer came: connection refused, closed or timed out, or an answer that is not Redis'. */
+export class ConnectionError extends Error {
+  override readonly name = "ConnectionError";
+  /** Whether the commands may have reached Redis and may have run. */
+  readonly maybeRan: boolean;
+
+  constructor(message: string, options: { maybeRan: boolean; cause?: unknown }) {
+    super(message, { cause: options.cause });
+    this.maybeRan = options.maybeRan;
+  }
+}
+
+export type Outcome = Reply | ReplyError;
+
+/** What an adapter does; everything else (scripts, counting, error classes) is in {@link Redis}. */
+export interface Connection {
+  /**
+   * Sends the commands in order in one round trip, not atomically, and never sends anything twice.
+   * @returns one outcome per command, in order
+   * @throws {ConnectionError} when the answer did not come whole
+   */
+  run(commands: readonly Command[]): Promise<Outcome[]>;
+  close(): Promise<void>;
+}

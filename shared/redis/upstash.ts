@@ -1,0 +1,88 @@
+import { Buffer, isUtf8 } from "node:buffer";
+import { errors, Redis } from "@upstash/redis/cloudflare";
+import { type Command, type Connection, ConnectionError, type Outcome, type Reply, ReplyError } from "./connection.ts";
+
+export interface UpstashOptions {
+  readonly url: string;
+  readonly token: string;
+  readonly timeoutMs: number;
+}
+
+/**
+ * Redis over Upstash's REST API. Commands are sent raw through the client's own requester: its typed helpers
+ * parse values (digits get lost) and send some stream commands wrongly.
+ */
+export class UpstashConnection extends Redis implements Connection {
+  constructor({ url, token, timeoutMs }: UpstashOptions) {
+    super({
+      url,
+      token,
+      // Even one retry repeats an XADD whose answer was lost.
+      retry: { retries: 0 },
+      // A static aborted signal resolves with a made-up result; the function form throws.
+      signal: () => AbortSignal.timeout(timeoutMs),
+      // The client would decode bytes that are not UTF-8 into U+FFFD: the base64 is asked for and decoded here.
+      responseEncoding: false,
+      automaticDeserialization: false,
+      enableAutoPipelining: false,
+      enableTelemetry: false,
+    });
+  }
+
+  async run(commands: readonly Command[]): Promise<Outcome[]> {
+    const answer: unknown = await this.client
+      .request({ path: ["pipeline"], body: commands, headers: { "Upstash-Encoding": "base64" } })
+      .catch((error: unknown) => {
+        throw asConnectionError(error);
+      });
+    if (!Array.isArray(answer) || answer.length !== commands.length) {
+      throw new ConnectionError("the REST endpoint's answer is not one result per command", { maybeRan: true });
+    }
+    return answer.map(decodeItem);
+  }
+
+  async close(): Promise<void> {
+    // fetch keeps no connection that would be ours to close.
+  }
+}
+
+function decodeItem(item: unknown): Outcome {
+  if (typeof item === "object" && item !== null) {
+    if ("error" in item && typeof item.error === "string") return new ReplyError(item.error);
+    if ("result" in item) return decodeBase64(item.result);
+  }
+  throw new ConnectionError("the REST endpoint's answer has an item with neither result nor error", { maybeRan: true });
+}
+
+function decodeBase64(value: unknown): Reply {
+  if (typeof value === "string") {
+    // The status reply OK is the one text that Upstash leaves as it is. Base64 never has that length.
+    if (value === "OK") return value;
+    const bytes = Buffer.from(value, "base64");
+    return isUtf8(bytes) ? bytes.toString() : new Uint8Array(bytes);
+  }
+  if (typeof value === "number" || value === null) return value;
+  if (Array.isArray(value)) return value.map(decodeBase64);
+  throw new ConnectionError(`the REST endpoint's answer holds a ${typeof value}`, { maybeRan: true });
+}
+
+/** What Upstash answers to a whole request that it did not run: no credentials, over quota, too large. */
+const REFUSED = /^(unauthorized|wrongpass|noauth|noperm|err max |err invalid|err failed to parse)/i;
+
+function asConnectionError(error: unknown): ConnectionError {
+  // The client appends the whole command, payload included: it must not reach a log.
+  const text = error instanceof Error ? (error.message.split(", command was:")[0] ?? "") : "unknown fault";
+  const refused =
+    error instanceof errors.UpstashError && !(error instanceof errors.UpstashJSONParseError) && REFUSED.test(text);
+  if (error instanceof errors.UpstashJSONParseError) {
+    return new ConnectionError("the REST endpoint's answer is not JSON", { maybeRan: true });
+  }
+  return new ConnectionError(text, { maybeRan: !refused && !isConnectFailure(error) });
+}
+
+/** Node's fetch tells a refused connection apart; workerd's does not, and then the outcome counts as unknown. */
+function isConnectFailure(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  return code === "ECONNREFUSED" || code === "ENOTFOUND" || code === "EAI_AGAIN" || code === "UND_ERR_CONNECT_TIMEOUT";
+}

@@ -1,0 +1,43 @@
+import { defineScript } from "../redis/script.ts";
+
+/**
+ * Creates the group if it is not there, and applies settings.
+ * KEYS: stream, config
+ * ARGV: group, start ('' when the request names none), id to start after ('$': the end, '0-0': the beginning),
+ *       number of fields to remove, those, then fields and values to set
+ * Returns 'created' | 'updated' | 'unknown-stream' | 'other-start'
+ */
+export const configureGroupScript = defineScript(
+  "configure-group",
+  /* lua */ `
+local stream, config = KEYS[1], KEYS[2]
+local group, start, after = ARGV[1], ARGV[2], ARGV[3]
+if call('EXISTS', stream) == 0 then return reply('unknown-stream') end
+
+local exists = false
+for _, info in ipairs(call('XINFO', 'GROUPS', stream)) do
+  if info[2] == group then exists = true end
+end
+if exists and start ~= '' and call('HGET', config, 'start:' .. group) ~= start then return reply('other-start') end
+
+if not exists then
+  local info = call('XINFO', 'STREAM', stream)
+  local added, length
+  for i = 1, #info, 2 do
+    if info[i] == 'entries-added' then added = info[i + 1] end
+    if info[i] == 'length' then length = info[i + 1] end
+  end
+  local create = { 'XGROUP', 'CREATE', stream, group, after }
+  -- Without ENTRIESREAD Redis knows no lag until the group has read to the end.
+  if after == '$' then create[6], create[7] = 'ENTRIESREAD', added end
+  if after == '0-0' then create[6], create[7] = 'ENTRIESREAD', added - length end
+  call(unpack(create))
+  call('HSET', config, 'start:' .. group, start == '' and 'latest' or start)
+end
+
+local removals = tonumber(ARGV[4])
+if removals > 0 then call('HDEL', config, unpack(ARGV, 5, 4 + removals)) end
+if #ARGV > 4 + removals then call('HSET', config, unpack(ARGV, 5 + removals)) end
+return reply(exists and 'updated' or 'created')
+`,
+);

@@ -1,0 +1,31 @@
+import { defineScript } from "../redis/script.ts";
+
+/**
+ * Creates the stream if it is not there, and applies settings.
+ * KEYS: stream, config
+ * ARGV: a new incarnation's name, number of fields to remove, those, then fields and values to set
+ * Returns 1 when it created the stream, else 0
+ */
+export const configureStreamScript = defineScript(
+  "configure-stream",
+  /* lua */ `
+local stream, config = KEYS[1], KEYS[2]
+local kind = call('TYPE', stream)['ok']
+if kind ~= 'stream' and kind ~= 'none' then
+  return redis.error_reply('WRONGTYPE the stream key holds a ' .. kind)
+end
+local created = kind == 'none'
+if created then
+  -- Redis makes an empty stream only together with a group.
+  call('XGROUP', 'CREATE', stream, '@create', '$', 'MKSTREAM')
+  call('XGROUP', 'DESTROY', stream, '@create')
+  -- Settings left by a stream that another client deleted are not this one's.
+  call('DEL', config)
+  call('HSET', config, 'incarnation', ARGV[1])
+end
+local removals = tonumber(ARGV[2])
+if removals > 0 then call('HDEL', config, unpack(ARGV, 3, 2 + removals)) end
+if #ARGV > 2 + removals then call('HSET', config, unpack(ARGV, 3 + removals)) end
+return reply(created and 1 or 0)
+`,
+);

@@ -1,0 +1,43 @@
+/**
+ * Lua that moves entries to a group's dead letters, in the same step that takes them off the PEL. Part of every
+ * script that may meet a message with no deliveries left.
+ *
+ * `deadLetter(dead, source)` appends one; `source` has id, fields (nil when the payload is gone), reason, deliveries
+ * and consumer. The caller acknowledges after it: in a full Redis XADD fails and XACK would succeed.
+ */
+export const DEAD_LETTER_LUA = /* lua */ `
+-- unpack takes about 7,900 values; another client's entry may have more. It is kept whole as JSON in one field then.
+local MOST_FIELDS = 2000
+
+local function deadLetter(dead, source)
+  local fields = source.fields or {}
+  local entry = {}
+  if #fields > MOST_FIELDS then
+    entry = { 'weir-fields', cjson.encode(fields) }
+  else
+    for i = 1, #fields do entry[i] = fields[i] end
+  end
+  -- Last, since of a repeated field the last counts.
+  for _, value in ipairs({
+    'weir-id', source.id, 'weir-reason', source.reason,
+    'weir-deliveries', source.deliveries, 'weir-consumer', source.consumer,
+  }) do entry[#entry + 1] = value end
+  call('XADD', dead, '*', unpack(entry))
+end
+
+-- Dead-letters entries that have been delivered too often, in the order given, and takes them off the PEL.
+-- @return how many went for that reason, and how many had no payload any more
+local function deadLetterAll(stream, group, dead, entries)
+  local ids, missing = {}, 0
+  for i, entry in ipairs(entries) do
+    local found = call('XRANGE', stream, entry.id, entry.id)[1]
+    entry.fields = found and found[2]
+    entry.reason = found and 'max-deliveries' or 'payload-missing'
+    if not found then missing = missing + 1 end
+    deadLetter(dead, entry)
+    ids[i] = entry.id
+  end
+  if #ids > 0 then call('XACK', stream, group, unpack(ids)) end
+  return #ids - missing, missing
+end
+`;

@@ -1,0 +1,25 @@
+import { defineScript } from "../redis/script.ts";
+
+/**
+ * Deletes the stream and all that belongs to it. What idempotency keys were answered is left to expire: it names an
+ * incarnation that is gone.
+ * KEYS: stream, config
+ * ARGV: what comes before a group's name in the key of its dead letters
+ * Returns 1 when there was a stream, else 0
+ */
+export const deleteStreamScript = defineScript(
+  "delete-stream",
+  /* lua */ `
+local stream, config = KEYS[1], KEYS[2]
+local kind = call('TYPE', stream)['ok']
+if kind == 'none' then
+  call('UNLINK', config)
+  return reply(0)
+end
+for _, info in ipairs(call('XINFO', 'GROUPS', stream)) do
+  call('UNLINK', ARGV[1] .. info[2])
+end
+call('UNLINK', stream, config)
+return reply(1)
+`,
+);

@@ -1,0 +1,15 @@
+import { defineScript } from "../redis/script.ts";
+
+/**
+ * Takes a name off the registry if nobody has registered it anew since it was read.
+ * KEYS: registry
+ * ARGV: stream, the score it had
+ * Returns 1 if it did, else 0
+ */
+export const forgetStreamScript = defineScript(
+  "forget-stream",
+  /* lua */ `
+if call('ZSCORE', KEYS[1], ARGV[1]) ~= ARGV[2] then return reply(0) end
+return reply(call('ZREM', KEYS[1], ARGV[1]))
+`,
+);

@@ -1,0 +1,109 @@
+import { WeirError } from "../errors.ts";
+import { idBefore, type Position } from "../ids.ts";
+import { registryKey } from "../keys.ts";
+import type { Outcome } from "../redis/connection.ts";
+import { unwrap } from "../redis/redis.ts";
+import { configureGroupScript } from "../scripts/configure-group.lua.ts";
+import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
+import { deleteGroupScript } from "../scripts/delete-group.lua.ts";
+import { deleteStreamScript } from "../scripts/delete-stream.lua.ts";
+import { type StreamInfo, streamInfo } from "./inspect.ts";
+import { GROUP_FIELDS, type Patch, patchArguments } from "./settings.ts";
+import { type EventStream, unknownGroup, unknownStream } from "./stream.ts";
+
+export type StreamPatch = Patch<"maxAgeMs" | "maxLength" | "maxMessageBytes" | "dedupeWindowMs">;
+export type GroupPatch = Patch<"ackWaitMs" | "maxDeliveries">;
+
+/**
+ * Creates a stream, or changes the settings that the patch names; adopts a Redis stream that is there.
+ * Registers it before it creates it: a crash in between leaves a name that the reaper forgets, never a stream that it
+ * does not know.
+ * @param nowMs when the reaper may visit it first
+ * @throws {WeirError} `conflict` when the key holds another type of value
+ */
+export async function configureStream(
+  stream: EventStream,
+  keyPrefix: string,
+  patch: StreamPatch,
+  nowMs: number,
+): Promise<{ created: boolean; info: StreamInfo }> {
+  const [registered = null, created = null] = await stream.redis.pipeline([
+    ["ZADD", registryKey(keyPrefix), nowMs, stream.name],
+    {
+      script: configureStreamScript,
+      keys: [stream.keys.stream, stream.keys.config],
+      args: [crypto.randomUUID(), ...patchArguments(patch)],
+    },
+  ]);
+  unwrap(registered);
+  const isNew = unwrap(created) === 1;
+  return { created: isNew, info: await streamInfo(stream) };
+}
+
+/**
+ * Deletes a stream with its groups, settings and dead letters.
+ * @throws {WeirError} `unknown-stream`
+ */
+export async function deleteStream(stream: EventStream, keyPrefix: string): Promise<void> {
+  const { keys, redis, name } = stream;
+  const deleted = await redis.send({
+    script: deleteStreamScript,
+    keys: [keys.stream, keys.config],
+    args: [keys.dead("")],
+  });
+  // The registry last: a crash in between leaves a name that the reaper forgets.
+  await redis.send(["ZREM", registryKey(keyPrefix), name]);
+  if (deleted !== 1) throw unknownStream(stream);
+}
+
+/**
+ * Creates a group, or changes the settings that the patch names.
+ * @param start where it begins to read; undefined: at the end when it is created, unchanged otherwise
+ * @returns whether it was created
+ * @throws {WeirError} `unknown-stream`; `conflict` when the group is there with another start
+ */
+export async function configureGroup(
+  stream: EventStream,
+  group: string,
+  start: Position | undefined,
+  patch: GroupPatch,
+): Promise<{ created: boolean }> {
+  const fields = Object.fromEntries(Object.entries(patch).map(([name, value]) => [`${name}:${group}`, value]));
+  const outcome = await stream.redis.send({
+    script: configureGroupScript,
+    keys: [stream.keys.stream, stream.keys.config],
+    args: [group, nameOfStart(start), lastReadBefore(start), ...patchArguments(fields)],
+  });
+  if (outcome === "unknown-stream") throw unknownStream(stream);
+  if (outcome === "other-start") {
+    throw new WeirError("conflict", `the group "${group}" was created with another start; seek moves it`);
+  }
+  return { created: outcome === "created" };
+}
+
+/** @throws {WeirError} `unknown-stream`, `unknown-group` */
+export async function deleteGroup(stream: EventStream, group: string): Promise<void> {
+  const { keys, redis } = stream;
+  const outcome: Outcome = await redis.send({
+    script: deleteGroupScript,
+    keys: [keys.stream, keys.config, keys.dead(group)],
+    args: [group, ...GROUP_FIELDS],
+  });
+  if (outcome === "unknown-stream") throw unknownStream(stream);
+  if (outcome === "unknown-group") throw unknownGroup(stream, group);
+}
+
+/** A start as it is remembered, so that a repeated PUT with the same one is no conflict. */
+function nameOfStart(start: Position | undefined): string {
+  if (start === undefined) return "";
+  if (start.kind === "first") return "earliest";
+  if (start.kind === "last") return "latest";
+  return start.kind === "id" ? start.id : String(start.ms);
+}
+
+/** The id that a group which starts there has read up to. A start at an id reads on after it, as in Redis. */
+function lastReadBefore(start: Position | undefined): string {
+  if (start === undefined || start.kind === "last") return "$";
+  if (start.kind === "first") return "0-0";
+  return start.kind === "id" ? start.id : idBefore(start.ms);
+}

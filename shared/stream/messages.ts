@@ -1,0 +1,100 @@
+import { WeirError } from "../errors.ts";
+import type { Position } from "../ids.ts";
+import { decodeEntry, type Entry, messageJson } from "../message.ts";
+import type { Reply } from "../redis/connection.ts";
+import { unwrap } from "../redis/redis.ts";
+import { asArray } from "../redis/reply.ts";
+import type { ScriptCall } from "../redis/script.ts";
+import { readRangeScript } from "../scripts/read-range.lua.ts";
+import type { Page } from "./inspect.ts";
+import { STREAM_DEFAULTS } from "./settings.ts";
+import { type EventStream, unknownStream } from "./stream.ts";
+
+/** A page of messages holds at most about this much. */
+const PAGE_BYTES = 16 * 1024 * 1024;
+
+export interface ReplayQuery {
+  readonly start?: Position | undefined;
+  readonly end?: Position | undefined;
+  readonly order: "asc" | "desc";
+  /** The id of the last message of the page before. */
+  readonly cursor?: string | undefined;
+  readonly limit: number;
+}
+
+/**
+ * Reads a range of messages, as JSON texts, in either order; touches no group.
+ * @throws {WeirError} `unknown-stream`
+ */
+export async function replay(stream: EventStream, query: ReplayQuery): Promise<Page<string>> {
+  const { keys, redis } = stream;
+  const page = decodeRange(await redis.send(rangeCall(keys.stream, keys.config, query)));
+  if (page === undefined) throw unknownStream(stream);
+  return { items: page.items.map(({ id, fields }) => messageJson(id, fields)), next: page.next };
+}
+
+/**
+ * One page of a stream's entries, as a call.
+ * @param config the config hash of the stream that the messages are of: it says how large they may be
+ */
+export function rangeCall(key: string, config: string, { start, end, order, cursor, limit }: ReplayQuery): ScriptCall {
+  const [low, high] = [boundOf(start, "-"), boundOf(end, "+")];
+  const after = cursor === undefined ? undefined : `(${cursor}`;
+  const bounds = order === "asc" ? ["XRANGE", after ?? low, high] : ["XREVRANGE", after ?? high, low];
+  return {
+    script: readRangeScript,
+    keys: [key, config],
+    args: [...bounds, limit, PAGE_BYTES, STREAM_DEFAULTS.maxMessageBytes],
+  };
+}
+
+/** @returns undefined when there is no stream at that key */
+export function decodeRange(reply: Reply): Page<Entry> | undefined {
+  const [entries, more] = asArray(reply);
+  if (entries === "unknown-stream") return undefined;
+  const items = asArray(entries).map(decodeEntry);
+  return { items, next: more === 1 ? (items.at(-1)?.id ?? null) : null };
+}
+
+/** An incomplete id (ms alone) is the first of that millisecond as a start, and the last as an end: Redis' own rule. */
+function boundOf(position: Position | undefined, fallback: "-" | "+"): string {
+  if (position === undefined) return fallback;
+  if (position.kind === "first") return "-";
+  if (position.kind === "last") return "+";
+  return position.kind === "id" ? position.id : String(position.ms);
+}
+
+/**
+ * @param id as Redis writes it
+ * @returns the message as JSON text
+ * @throws {WeirError} `unknown-stream`, `unknown-message`
+ */
+export async function getMessage(stream: EventStream, id: string): Promise<string> {
+  const { keys, redis } = stream;
+  const [exists, reply] = await redis.pipeline([
+    ["EXISTS", keys.stream],
+    ["XRANGE", keys.stream, id, id],
+  ]);
+  if (unwrap(exists ?? null) === 0) throw unknownStream(stream);
+  const [entry] = asArray(unwrap(reply ?? null)).map(decodeEntry);
+  if (entry === undefined) throw unknownMessage(stream, id);
+  return messageJson(entry.id, entry.fields);
+}
+
+/**
+ * Deletes a message, for every group: who has it pending finds it as a dead letter without payload.
+ * @throws {WeirError} `unknown-stream`, `unknown-message`
+ */
+export async function deleteMessage(stream: EventStream, id: string): Promise<void> {
+  const { keys, redis } = stream;
+  const [exists, deleted] = await redis.pipeline([
+    ["EXISTS", keys.stream],
+    ["XDEL", keys.stream, id],
+  ]);
+  if (unwrap(exists ?? null) === 0) throw unknownStream(stream);
+  if (unwrap(deleted ?? null) === 0) throw unknownMessage(stream, id);
+}
+
+function unknownMessage(stream: EventStream, id: string): WeirError {
+  return new WeirError("unknown-message", `the stream "${stream.name}" has no message "${id}"`);
+}

@@ -1,0 +1,70 @@
+import type { Reply } from "../redis/connection.ts";
+
+/** Settings of a stream, complete. Times in ms; null is no limit. */
+export interface StreamConfig {
+  readonly retention: {
+    readonly maxAgeMs: number | null;
+    readonly maxLength: number | null;
+    /** What becomes of messages that some group has not finished: trimming stops at them. */
+    readonly unfinished: "keep";
+  };
+  readonly maxMessageBytes: number;
+  readonly dedupeWindowMs: number;
+}
+
+/** Settings of a group, complete. Times in ms. */
+export interface GroupConfig {
+  readonly ackWaitMs: number;
+  readonly maxDeliveries: number;
+}
+
+export const STREAM_DEFAULTS: StreamConfig = {
+  retention: { maxAgeMs: null, maxLength: null, unfinished: "keep" },
+  maxMessageBytes: 64 * 1024,
+  dedupeWindowMs: 5 * 60_000,
+};
+
+export const GROUP_DEFAULTS: GroupConfig = { ackWaitMs: 30_000, maxDeliveries: 5 };
+
+/** Fields of the config hash that belong to a group, each followed by `:<group>`; deleted with it. */
+export const GROUP_FIELDS = ["start", "ackWaitMs", "maxDeliveries", "cursor", "swept", "pruned"] as const;
+
+/** What a PUT names: absent is unchanged, null is back to the default. */
+export type Patch<Fields extends string> = { readonly [Field in Fields]?: string | number | null | undefined };
+
+/** A patch as the scripts take it: `[number of fields to remove, those, fields and values to set]`. */
+export function patchArguments(patch: Patch<string>): (string | number)[] {
+  const removals: string[] = [];
+  const updates: (string | number)[] = [];
+  for (const [field, value] of Object.entries(patch)) {
+    if (value === null) removals.push(field);
+    else if (value !== undefined) updates.push(field, value);
+  }
+  return [removals.length, ...removals, ...updates];
+}
+
+type ConfigHash = ReadonlyMap<string, Reply>;
+
+export function decodeStreamConfig(hash: ConfigHash): StreamConfig {
+  return {
+    retention: {
+      maxAgeMs: numberAt(hash, "maxAgeMs", null),
+      maxLength: numberAt(hash, "maxLength", null),
+      unfinished: "keep",
+    },
+    maxMessageBytes: numberAt(hash, "maxMessageBytes", STREAM_DEFAULTS.maxMessageBytes),
+    dedupeWindowMs: numberAt(hash, "dedupeWindowMs", STREAM_DEFAULTS.dedupeWindowMs),
+  };
+}
+
+export function decodeGroupConfig(hash: ConfigHash, group: string): GroupConfig {
+  return {
+    ackWaitMs: numberAt(hash, `ackWaitMs:${group}`, GROUP_DEFAULTS.ackWaitMs),
+    maxDeliveries: numberAt(hash, `maxDeliveries:${group}`, GROUP_DEFAULTS.maxDeliveries),
+  };
+}
+
+function numberAt<Default>(hash: ConfigHash, field: string, fallback: Default): number | Default {
+  const value = hash.get(field);
+  return value === undefined ? fallback : Number(value);
+}

@@ -1,0 +1,62 @@
+import { registryKey } from "../keys.ts";
+import type { Reply } from "../redis/connection.ts";
+import { asArray, asNumber } from "../redis/reply.ts";
+import type { ScriptCall } from "../redis/script.ts";
+import { forgetStreamScript } from "../scripts/forget-stream.lua.ts";
+import { removeIdleConsumersScript } from "../scripts/remove-idle-consumers.lua.ts";
+import { sweepScript } from "../scripts/sweep.lua.ts";
+import { trimScript } from "../scripts/trim.lua.ts";
+import { GROUP_DEFAULTS } from "./settings.ts";
+import type { EventStream } from "./stream.ts";
+
+/** The steps of upkeep as calls, so that the reaper can put those of many streams into one round trip. */
+
+/** Pending entries that one sweep step looks at: about 0.4 ms of Redis' time. */
+const SWEEP_SLICE = 1_000;
+/** Entries that one trim step takes at most. */
+const TRIM_SLICE = 10_000;
+
+export interface Swept {
+  readonly expired: number;
+  readonly deadLettered: number;
+  readonly payloadMissing: number;
+  readonly more: boolean;
+}
+
+/** Takes expired deliveries off dead consumers, and messages without another try to the dead letters. */
+export function sweepCall({ keys }: EventStream, group: string): ScriptCall {
+  return {
+    script: sweepScript,
+    keys: [keys.stream, keys.config, keys.dead(group)],
+    args: [group, SWEEP_SLICE, GROUP_DEFAULTS.ackWaitMs, GROUP_DEFAULTS.maxDeliveries],
+  };
+}
+
+export function decodeSwept(reply: Reply): Swept {
+  const [expired = 0, deadLettered = 0, payloadMissing = 0, more] = asArray(reply).map(asNumber);
+  return { expired, deadLettered, payloadMissing, more: more === 1 };
+}
+
+/** Removes consumers that hold nothing and have not worked for that long. Answers how many. */
+export function removeIdleConsumersCall(
+  { keys }: EventStream,
+  group: string,
+  { leastIdleMs, nowMs }: { leastIdleMs: number; nowMs: number },
+): ScriptCall {
+  return { script: removeIdleConsumersScript, keys: [keys.stream, keys.config], args: [group, leastIdleMs, nowMs] };
+}
+
+/** Trims by the stream's settings, never what a group has not finished. */
+export function trimCall({ keys }: EventStream, nowMs: number): ScriptCall {
+  return { script: trimScript, keys: [keys.stream, keys.config], args: [nowMs, TRIM_SLICE] };
+}
+
+export function decodeTrimmed(reply: Reply): { trimmed: number; more: boolean } {
+  const [trimmed = 0, more] = asArray(reply).map(asNumber);
+  return { trimmed, more: more === 1 };
+}
+
+/** Takes a stream that is not there off the registry, unless it was registered anew since. */
+export function forgetStreamCall(keyPrefix: string, name: string, registeredFor: string): ScriptCall {
+  return { script: forgetStreamScript, keys: [registryKey(keyPrefix)], args: [name, registeredFor] };
+}
