@@ -4,7 +4,11 @@ import { isPortFree } from "./ports.ts";
 import { parseSettings, type Settings } from "./settings.ts";
 import { startStack } from "./stack.ts";
 
+/** Signals this close together are one key press. */
+const samePressMs = 500;
+
 const stopping = new AbortController();
+let firstSignalAt = 0;
 
 process.exitCode = await main();
 // Nothing is left to do; what a library still holds open must not keep the terminal waiting.
@@ -25,8 +29,13 @@ async function main(): Promise<number> {
 
 /** The first one ends everything in order, a second one at once: the children's watchdogs then see to them. */
 function onSignal(): void {
-  if (stopping.signal.aborted) process.exit(130);
-  stopping.abort();
+  if (!stopping.signal.aborted) {
+    firstSignalAt = Date.now();
+    stopping.abort();
+    return;
+  }
+  // npm passes a Ctrl-C on that the terminal has already sent here: one key press, two signals.
+  if (Date.now() - firstSignalAt > samePressMs) process.exit(130);
 }
 
 async function run(settings: Settings, lock: DataLock): Promise<number> {

@@ -84,6 +84,12 @@ function commandOf(pid: number): string {
   }
 }
 
+function wranglerPid(): number {
+  const found = leftovers().find((pid) => /wrangler-dist.cli\.js\0dev/.test(commandOf(pid)));
+  if (found === undefined) throw new Error("wrangler is not running");
+  return found;
+}
+
 async function redisOf(): Promise<{ pid: number; port: number }> {
   const lock: unknown = JSON.parse(await readFile(join(folder.dir, "weir.lock"), "utf8"));
   const pid = Number(/"redis":\{"pid":(\d+)/.exec(JSON.stringify(lock))?.[1]);
@@ -118,6 +124,26 @@ describe("npm start", () => {
     expect(await run.exit).toBe(0);
     expect(leftovers()).toEqual([]);
     expect(run.err()).toBe("");
+  });
+
+  it("takes a signal that comes twice for one key press: npm passes on what the terminal has sent", async () => {
+    const run = await ready(await start());
+    run.child.kill("SIGINT");
+    run.child.kill("SIGTERM");
+    expect(await run.exit).toBe(0);
+    expect(leftovers()).toEqual([]);
+  });
+
+  it("a second Ctrl-C ends it at once, and what hangs soon after", async () => {
+    const run = await ready(await start());
+    const wrangler = wranglerPid();
+    process.kill(-wrangler, "SIGSTOP");
+    run.child.kill("SIGINT");
+    // Again and again, as one does: the first ones are still the same key press.
+    const again = setInterval(() => run.child.kill("SIGINT"), 100);
+    expect(await run.exit).toBe(130);
+    clearInterval(again);
+    await eventually("nothing left", () => leftovers().length === 0);
   });
 
   it("ends while it starts, too", async () => {
@@ -208,8 +234,7 @@ describe("npm start survives nothing by half", () => {
 
   it("ends with a message when wrangler dies", async () => {
     const run = await ready(await start());
-    const wrangler = leftovers().find((pid) => /wrangler-dist.cli\.js\0dev/.test(commandOf(pid)));
-    process.kill(wrangler ?? 0, "SIGKILL");
+    process.kill(wranglerPid(), "SIGKILL");
     expect(await run.exit).toBe(1);
     expect(run.err()).toContain("wrangler ended (signal SIGKILL)");
     await eventually("nothing left", () => leftovers().length === 0);
