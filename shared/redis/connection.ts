@@ -11,20 +11,29 @@ export type Reply = string | Uint8Array | number | null | readonly Reply[];
 export class ReplyError extends Error {
   override readonly name = "ReplyError";
 
-  /** The leading word by which Redis classifies its errors, such as `WRONGTYPE`. */
+  /** @param text Redis' own words, less the arguments that it quotes of an unknown command: those may be a payload */
+  constructor(text: string) {
+    super(text.replace(/, with args beginning with:.*$/s, ""));
+  }
+
+  /** The leading word by which Redis classifies its errors, such as `WRONGTYPE`; `ERR` when there is none. */
   get word(): string {
-    return /^[A-Z]+/.exec(this.message)?.[0] ?? "ERR";
+    return /^[A-Z]+(?= |$)/.exec(this.message)?.[0] ?? "ERR";
   }
 }
 
-/** No usable answer came: connection refused, closed or timed out, or an answer that is not Redis'. */
+/**
+ * No usable answer came: connection refused, closed or timed out, or an answer that is not Redis'. When Redis refused
+ * the connection or the whole request in so many words, the cause is that {@link ReplyError}; the errors of the client
+ * libraries are no causes, since they hold the whole command, or the password.
+ */
 export class ConnectionError extends Error {
   override readonly name = "ConnectionError";
   /** Whether the commands may have reached Redis and may have run. */
   readonly maybeRan: boolean;
 
-  constructor(message: string, options: { maybeRan: boolean; cause?: unknown }) {
-    super(message, { cause: options.cause });
+  constructor(message: string, options: { maybeRan: boolean; cause?: ReplyError }) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.maybeRan = options.maybeRan;
   }
 }

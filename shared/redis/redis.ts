@@ -29,10 +29,11 @@ export class Redis {
    */
   async pipeline(calls: readonly Call[]): Promise<Outcome[]> {
     if (calls.length === 0) return [];
-    const outcomes = await this.#run(calls, byHash);
+    const outcomes = await this.#run(calls, byHash, []);
     const missing = calls.filter((_, i) => isNoScript(outcomes[i]));
     if (missing.length === 0) return outcomes;
-    const again = await this.#run(missing, bySource);
+    const done = calls.filter((_, i) => !isNoScript(outcomes[i]));
+    const again = await this.#run(missing, bySource, done);
     return outcomes.map((outcome) => (isNoScript(outcome) ? (again.shift() ?? null) : outcome));
   }
 
@@ -45,13 +46,15 @@ export class Redis {
     return unwrap(outcome);
   }
 
-  async #run(calls: readonly Call[], toCommand: (call: Call) => Command): Promise<Outcome[]> {
+  /** @param done what ran before in the same pipeline, and whose outcome is lost with an error of this run */
+  async #run(calls: readonly Call[], toCommand: (call: Call) => Command, done: readonly Call[]): Promise<Outcome[]> {
     const started = performance.now();
     try {
       const outcomes = await this.#connection.run(calls.map(toCommand));
       return outcomes.map((outcome, i) => this.#count(calls[i], outcome));
     } catch (error) {
-      throw error instanceof ConnectionError ? unavailable(error, calls) : error;
+      if (!(error instanceof ConnectionError)) throw error;
+      throw unavailable(error, error.maybeRan ? [...done, ...calls] : done);
     } finally {
       this.usage.roundTrips += 1;
       this.usage.durationMs += performance.now() - started;
@@ -109,20 +112,20 @@ const READS = new Set([
   "ZSCORE",
 ]);
 
-function unavailable(error: ConnectionError, calls: readonly Call[]): WeirError {
-  const writes = calls.some((call) => "script" in call || !READS.has(call[0]));
-  const options = { cause: error, retryAfterS: 1 };
-  if (/max request size/i.test(error.message)) {
-    return new WeirError("payload-too-large", "the request is larger than the hosted Redis accepts", { cause: error });
-  }
-  if (error.maybeRan && writes) {
+/** @param ran the calls that have run or may have */
+function unavailable(error: ConnectionError, ran: readonly Call[]): WeirError {
+  if (ran.some((call) => "script" in call || !READS.has(call[0]))) {
     return new WeirError(
       "outcome-unknown",
       "Redis did not answer in time or whole, so this may or may not have happened; a produce is safe to repeat with the same Idempotency-Key",
-      options,
+      { cause: error, retryAfterS: 1 },
     );
   }
-  return new WeirError("redis-unavailable", "Redis could not be reached or did not answer in time", options);
+  if (error.cause instanceof ReplyError) return asWeirError(error.cause);
+  return new WeirError("redis-unavailable", "Redis could not be reached or did not answer in time", {
+    cause: error,
+    retryAfterS: 1,
+  });
 }
 
 /**
@@ -153,7 +156,27 @@ export function asWeirError(error: ReplyError): WeirError {
     case "NOPERM":
       return new WeirError("redis-unavailable", `Redis refuses Weir's credentials (${error.word})`, options);
   }
-  if (/max (daily |monthly )?request|limit exceeded/i.test(error.message)) {
+  return asHostedError(error);
+}
+
+/** Upstash's own errors have no code words (https://upstash.com/docs/redis/troubleshooting). */
+function asHostedError(error: ReplyError): WeirError {
+  const text = error.message;
+  if (/max (request|key) size/i.test(text)) {
+    return new WeirError("payload-too-large", "the hosted Redis takes no request and gives no answer of this size", {
+      cause: error,
+    });
+  }
+  if (/capacity quota|max single record size/i.test(text)) {
+    return new WeirError("redis-full", "the hosted Redis has no room left for this", { cause: error, retryAfterS: 60 });
+  }
+  if (/^unauthorized/i.test(text)) {
+    return new WeirError("redis-unavailable", "Redis refuses Weir's credentials", { cause: error, retryAfterS: 5 });
+  }
+  if (/max concurrent connections/i.test(text)) {
+    return new WeirError("redis-unavailable", "Redis has too many connections", { cause: error, retryAfterS: 5 });
+  }
+  if (/limit exceeded/i.test(text)) {
     return new WeirError("redis-unavailable", "the hosted Redis' quota is used up", { cause: error, retryAfterS: 60 });
   }
   return new WeirError("internal-error", "Redis refused a command", { cause: error });

@@ -22,78 +22,84 @@ export class TcpConnection implements Connection {
   }
 
   async run(commands: readonly Command[]): Promise<Outcome[]> {
-    this.#client ??= this.#connect();
-    const pending = this.#client;
-    const client = await pending.catch((cause: unknown) => {
-      this.#forget(pending);
-      throw new ConnectionError(`cannot connect: ${reason(cause)}`, { maybeRan: false, cause });
-    });
+    const client = await this.#connected();
+    if (client.status !== "ready") throw new ConnectionError("the connection was closed", { maybeRan: false });
     const pipeline = client.pipeline();
     for (const [name, ...args] of commands) pipeline.callBuffer(name, ...args);
     const results = await pipeline.exec();
-    if (results?.length !== commands.length) throw this.#broken(pending, client, new Error("no answer"));
+    if (results?.length !== commands.length) throw broken(client, "an answer is missing");
     return results.map(([error, value]) => {
       if (error === null) return decodeBytes(value);
       if (error.name === "ReplyError") return new ReplyError(error.message);
-      throw this.#broken(pending, client, error);
+      throw broken(client, reason(error));
     });
   }
 
   async close(): Promise<void> {
-    const pending = this.#client;
+    const opened = this.#client;
     this.#client = undefined;
-    if (pending !== undefined) await pending.then((client) => client.disconnect(), ignoreFailedConnect);
+    // A connection that was never made needs no closing, and whoever asked for it has had its error.
+    const client = await opened?.catch(() => undefined);
+    client?.disconnect();
   }
 
-  async #connect(): Promise<IoRedis> {
-    // Loaded only here: a Worker that speaks REST never initialises it.
-    const { Redis } = await import("ioredis");
-    const { url, timeoutMs } = this.#options;
-    const client = new Redis(url, {
-      protocol: 2, // with RESP3, raw calls get another reply shape for XREADGROUP
-      lazyConnect: true,
-      connectTimeout: timeoutMs,
-      commandTimeout: timeoutMs,
-      enableReadyCheck: false, // saves an INFO per invocation; a loading Redis says LOADING itself
-      retryStrategy: () => null, // a lost connection is an error of its request; the next request connects anew
-      maxRetriesPerRequest: 0,
-      autoResendUnfulfilledCommands: false, // would send an XADD twice
-    });
-    const connected = this.#whenConnected(client);
-    return connected;
-  }
-
-  async #whenConnected(client: IoRedis): Promise<IoRedis> {
-    let last: Error | undefined;
-    // Without a listener ioredis prints every error; connect() itself only says that the connection is closed.
-    client.on("error", (error) => {
-      last = error;
-    });
-    await client.connect().catch((error: unknown) => {
-      client.disconnect();
-      throw last ?? error;
-    });
-    return client;
-  }
-
-  /** After a failed command the connection's state is unknown: it is dropped, so that the next request gets a new one. */
-  #broken(pending: Promise<IoRedis>, client: IoRedis, cause: Error): ConnectionError {
-    this.#forget(pending);
-    client.disconnect();
-    return new ConnectionError(reason(cause), { maybeRan: true, cause });
-  }
-
-  #forget(pending: Promise<IoRedis>): void {
-    if (this.#client === pending) this.#client = undefined;
+  #connected(): Promise<IoRedis> {
+    if (this.#client !== undefined) return this.#client;
+    const forget = () => {
+      if (this.#client === opened) this.#client = undefined;
+    };
+    const opened = connect(this.#options, forget);
+    opened.catch(forget);
+    this.#client = opened;
+    return opened;
   }
 }
 
-function reason(cause: unknown): string {
-  return cause instanceof Error ? cause.message : "unknown fault";
+/**
+ * @param onLost is called when the connection is gone, for whatever reason
+ * @throws {ConnectionError}
+ */
+async function connect({ url, timeoutMs }: TcpOptions, onLost: () => void): Promise<IoRedis> {
+  // Loaded only here: a Worker that speaks REST never initialises it.
+  const { Redis } = await import("ioredis");
+  const client = new Redis(url, {
+    protocol: 2, // with RESP3, raw calls get another reply shape for XREADGROUP
+    lazyConnect: true,
+    connectTimeout: timeoutMs,
+    commandTimeout: timeoutMs,
+    enableReadyCheck: false, // saves an INFO per invocation; a loading Redis says LOADING itself
+    disableClientInfo: true, // saves a round trip per invocation, and a stalled Redis half the wait
+    retryStrategy: () => null, // a lost connection is an error of its request; the next request connects anew
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false, // would send an XADD twice
+    enableOfflineQueue: false, // would send it later, when its request has long had an error
+  });
+  // Without a listener ioredis prints every error; connect() itself only says that the connection is closed.
+  let fault: Error | undefined;
+  client.on("error", (error) => {
+    fault = error;
+  });
+  client.once("close", onLost);
+  await client.connect().catch((error: Error) => {
+    fault ??= error;
+  });
+  // After a refused SELECT ioredis would go on, in database 0.
+  if (fault === undefined) return client;
+  client.disconnect();
+  const refused = fault.name === "ReplyError" ? { cause: new ReplyError(fault.message) } : {};
+  throw new ConnectionError(`cannot connect: ${reason(fault)}`, { maybeRan: false, ...refused });
 }
 
-function ignoreFailedConnect(): void {
-  // A connection that was never made needs no closing; whoever asked for it has had its error.
+/** After a failed command the connection's state is unknown: it is dropped, so that the next request gets a new one. */
+function broken(client: IoRedis, message: string): ConnectionError {
+  client.disconnect();
+  return new ConnectionError(message, { maybeRan: true });
+}
+
+/** A host with several addresses fails with one error for all of them, which has a code and no message. */
+function reason(error: Error): string {
+  if (error.message !== "") return error.message;
+  return "code" in error ? String(error.code) : error.name;
 }
 
 function decodeBytes(value: unknown): Reply {

@@ -54,10 +54,14 @@ function decodeItem(item: unknown): Outcome {
   throw new ConnectionError("the REST endpoint's answer has an item with neither result nor error", { maybeRan: true });
 }
 
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+
 function decodeBase64(value: unknown): Reply {
   if (typeof value === "string") {
     // The status reply OK is the one text that Upstash leaves as it is. Base64 never has that length.
     if (value === "OK") return value;
+    // Buffer.from would read any text as base64 of something.
+    if (!BASE64.test(value)) throw new ConnectionError("the REST endpoint's answer is not base64", { maybeRan: true });
     const bytes = Buffer.from(value, "base64");
     return isUtf8(bytes) ? bytes.toString() : new Uint8Array(bytes);
   }
@@ -70,19 +74,27 @@ function decodeBase64(value: unknown): Reply {
 const REFUSED = /^(unauthorized|wrongpass|noauth|noperm|err max |err invalid|err failed to parse)/i;
 
 function asConnectionError(error: unknown): ConnectionError {
-  // The client appends the whole command, payload included: it must not reach a log.
-  const text = error instanceof Error ? (error.message.split(", command was:")[0] ?? "") : "unknown fault";
-  const refused =
-    error instanceof errors.UpstashError && !(error instanceof errors.UpstashJSONParseError) && REFUSED.test(text);
   if (error instanceof errors.UpstashJSONParseError) {
     return new ConnectionError("the REST endpoint's answer is not JSON", { maybeRan: true });
   }
-  return new ConnectionError(text, { maybeRan: !refused && !isConnectFailure(error) });
+  // The client appends the whole command, payload included: it must not reach a log.
+  const text = error instanceof Error ? (error.message.split(", command was:")[0] ?? "") : "unknown fault";
+  if (error instanceof errors.UpstashError && REFUSED.test(text)) {
+    return new ConnectionError("the REST endpoint refused the request", {
+      maybeRan: false,
+      cause: new ReplyError(text),
+    });
+  }
+  const code = systemCode(error);
+  // Node's fetch tells a refused connection apart; workerd's does not, and then the outcome counts as unknown.
+  return new ConnectionError(code === undefined ? text : `${text} (${code})`, {
+    maybeRan: code === undefined || !NOT_CONNECTED.has(code),
+  });
 }
 
-/** Node's fetch tells a refused connection apart; workerd's does not, and then the outcome counts as unknown. */
-function isConnectFailure(error: unknown): boolean {
+const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"]);
+
+function systemCode(error: unknown): string | undefined {
   const cause = error instanceof Error ? error.cause : undefined;
-  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  return code === "ECONNREFUSED" || code === "ENOTFOUND" || code === "EAI_AGAIN" || code === "UND_ERR_CONNECT_TIMEOUT";
+  return cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined;
 }

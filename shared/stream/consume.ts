@@ -10,8 +10,8 @@ import type { CachedSettings, SettingsCache } from "./settings-cache.ts";
 import { acknowledgeCall, readLeases, type Settled } from "./settle.ts";
 import { type EventStream, groupError } from "./stream.ts";
 
-/** How much one batch may hold, by the stream's `maxMessageBytes`. */
-const BATCH_BYTES = 16 * 1024 * 1024;
+/** How much one batch may hold, by the stream's `maxMessageBytes`: Upstash refuses to send a reply above 10 MB. */
+const BATCH_BYTES = 8 * 1024 * 1024;
 
 export interface ConsumeRequest {
   readonly consumer: string;

@@ -10,8 +10,8 @@ import type { Page } from "./inspect.ts";
 import { STREAM_DEFAULTS } from "./settings.ts";
 import { type EventStream, unknownStream } from "./stream.ts";
 
-/** A page of messages holds at most about this much. */
-const PAGE_BYTES = 16 * 1024 * 1024;
+/** A page of messages holds at most about this much: Upstash refuses to send a reply above 10 MB. */
+const PAGE_BYTES = 8 * 1024 * 1024;
 
 export interface ReplayQuery {
   readonly start?: Position | undefined;

@@ -1,0 +1,78 @@
+import { randomUUID } from "node:crypto";
+import type { Redis as IoRedis } from "ioredis";
+import type { NewMessage } from "../../shared/message.ts";
+import { type Batch, type ConsumeRequest, consume } from "../../shared/stream/consume.ts";
+import { configureGroup, configureStream } from "../../shared/stream/manage.ts";
+import { produce } from "../../shared/stream/produce.ts";
+import { SettingsCache } from "../../shared/stream/settings-cache.ts";
+import { type EventStream, openStream } from "../../shared/stream/stream.ts";
+import { openRedis, type TransportName, uniquePrefix } from "./redis.ts";
+
+/** A message as a consumer sees it. */
+export interface Delivery {
+  readonly id: string;
+  readonly data?: unknown;
+  readonly type: string | null;
+  readonly deliveries: number;
+  readonly lease: string;
+}
+
+/** A stream of the test's own. */
+export interface TestStream extends EventStream {
+  readonly prefix: string;
+}
+
+/**
+ * Creates a stream under a prefix of its own, with groups that read from the beginning. Messages are small, so that a
+ * batch is not limited by its bytes.
+ */
+export async function makeStream(
+  groups: readonly string[] = [],
+  { transport = "tcp" as TransportName, settings = {} as Parameters<typeof configureStream>[2] } = {},
+): Promise<TestStream> {
+  const prefix = uniquePrefix();
+  const stream = openStream(openRedis(transport), prefix, `s-${randomUUID().slice(0, 4)}`);
+  await configureStream(stream, prefix, { maxMessageBytes: 1_024, ...settings }, Date.now());
+  for (const group of groups) await configureGroup(stream, group, { kind: "first" }, {});
+  return { ...stream, prefix };
+}
+
+/** Produces `count` messages whose data is their number, from 0. */
+export async function produceNumbers(stream: EventStream, count: number): Promise<readonly string[]> {
+  const messages = Array.from({ length: count }, (_, i): NewMessage => ({ data: String(i) }));
+  return (await produce(stream, messages)).ids;
+}
+
+/** One poll without a cache, so a reclaim poll, unless a cache and state are given. */
+export async function poll(
+  stream: EventStream,
+  group: string,
+  request: Partial<ConsumeRequest> = {},
+  cache = new SettingsCache(),
+): Promise<Omit<Batch, "messages"> & { messages: Delivery[] }> {
+  const batch = await consume(stream, group, { consumer: "c", batchSize: 100, acks: [], ...request }, cache);
+  return { ...batch, messages: batch.messages.map((text): Delivery => JSON.parse(text)) };
+}
+
+export function leasesOf(messages: readonly Delivery[]): string[] {
+  return messages.map(({ lease }) => lease);
+}
+
+/** Ages every pending entry of a group by that much, so that no test has to wait for a lease to expire. */
+export async function age(native: IoRedis, stream: EventStream, group: string, idleMs = 10 ** 8): Promise<void> {
+  const pending = await native.xpending(stream.keys.stream, group, "-", "+", 100_000);
+  const byOwner = new Map<string, [id: string, deliveries: number][]>();
+  for (const entry of pending) {
+    if (!Array.isArray(entry)) throw new Error("expected a pending entry");
+    const [id, owner, , deliveries] = entry;
+    byOwner.set(String(owner), [...(byOwner.get(String(owner)) ?? []), [String(id), Number(deliveries)]]);
+  }
+  const pipeline = native.pipeline();
+  for (const [owner, entries] of byOwner) {
+    for (const [id, count] of entries) {
+      const options = ["IDLE", idleMs, "RETRYCOUNT", count, "JUSTID"];
+      pipeline.call("XCLAIM", stream.keys.stream, group, owner, 0, id, ...options);
+    }
+  }
+  await pipeline.exec();
+}
