@@ -1,0 +1,69 @@
+// `npm run demo`: real webhooks through Weir, with consumers that crash, and a count of what arrived.
+import { randomUUID } from "node:crypto";
+import { StreamApi } from "./demo/api.ts";
+import { webhookMessages } from "./demo/payloads.ts";
+import { Progress } from "./demo/progress.ts";
+import { play, type Result } from "./demo/scenario.ts";
+import { table } from "./demo/table.ts";
+import { isComplete } from "./demo/tally.ts";
+import { openTarget, type Target } from "./demo/target.ts";
+
+/** What the shell reports for a program that Ctrl-C ended. */
+const INTERRUPTED = 130;
+const CLEAN_UP_TIMEOUT_MS = 10_000;
+
+/** Why all of it is called off. */
+const stopping = new AbortController();
+const interrupted = new Error("interrupted");
+
+process.exitCode = await main();
+// Nothing is left to do; what a library still holds open must not keep the terminal waiting.
+process.exit();
+
+async function main(): Promise<number> {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
+  const progress = new Progress(process.stdout);
+  try {
+    const target = await openTarget(process.env, stopping.signal);
+    void target.failed.then((what) => stopping.abort(new Error(what)));
+    return await run(target, progress).finally(() => target.close());
+  } catch (error) {
+    progress.end();
+    const cause = stopping.signal.aborted ? stopping.signal.reason : error;
+    console.error(cause instanceof Error ? cause.message : String(cause));
+    return cause === interrupted ? INTERRUPTED : 1;
+  }
+}
+
+/** The first one ends everything in order, a second one at once. */
+function onSignal(): void {
+  if (stopping.signal.reason === interrupted) process.exit(INTERRUPTED);
+  stopping.abort(interrupted);
+}
+
+async function run(target: Target, progress: Progress): Promise<number> {
+  // A name of its own, so that it can run again and again beside whatever else is there.
+  const stream = `demo-webhooks-${randomUUID().slice(0, 8)}`;
+  const messages = await webhookMessages();
+  const api = new StreamApi(target, stream, stopping.signal);
+  progress.say(`${messages.length} webhook payloads for stream ${stream} at ${target.url}`);
+  const startedMs = performance.now();
+  try {
+    const result = await play({ api, messages, progress, signal: stopping.signal });
+    return report(result, performance.now() - startedMs, progress);
+  } finally {
+    // Also when it was interrupted: so not by that signal.
+    await new StreamApi(target, stream, AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS)).delete();
+  }
+}
+
+function report({ tally, outcomes }: Result, durationMs: number, progress: Progress): number {
+  progress.end();
+  console.log(`\n${table(tally, outcomes).join("\n")}\n`);
+  const lost = [...outcomes].flatMap(([group, outcome]) => outcome.lost.map((id) => `${id} lost in ${group}`));
+  for (const line of lost.slice(0, 20)) console.log(progress.colour("red", line));
+  const complete = isComplete(outcomes.values());
+  const verdict = complete ? "Every message arrived in every group." : "NOT every message arrived in every group.";
+  console.log(progress.colour(complete ? "green" : "red", `${verdict} ${(durationMs / 1_000).toFixed(1)} s`));
+  return complete ? 0 : 1;
+}

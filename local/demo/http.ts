@@ -1,0 +1,95 @@
+// One request to Weir: the token, JSON in and out, what it cost, and when to try again.
+import { asObject, asText } from "./json.ts";
+import { pause } from "./pause.ts";
+import type { Usage } from "./usage.ts";
+
+/** Where Weir is, and the token for it. */
+export type Endpoint = { readonly url: string; readonly token: string };
+
+/** `usage` counts what the answer cost; `signal` calls the request off. */
+export type Request = {
+  readonly method: "GET" | "PUT" | "POST" | "DELETE";
+  readonly path: string;
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly usage?: Usage;
+  readonly signal: AbortSignal;
+};
+
+/** `body` is undefined when there was none. */
+export type Answer = { readonly headers: Headers; readonly body: unknown };
+
+/** An error answer of Weir (RFC 9457): `code` is stable, the message is for people. */
+export class Problem extends Error {
+  override readonly name = "Problem";
+  readonly code: string;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(message: string, code: string, retryAfterMs: number | undefined) {
+    super(message);
+    this.code = code;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+const TIMEOUT_MS = 30_000;
+const MOST_TRIES = 5;
+
+/**
+ * Sends a request, and again when Weir says `Retry-After`. All that the demo sends may be repeated: producing has its
+ * Idempotency-Key, an acknowledgement counts once, and a batch whose answer got lost comes again when its lease ends.
+ *
+ * @throws Problem what Weir answered; Error when there is no Weir; the signal's reason
+ */
+export async function send(endpoint: Endpoint, request: Request): Promise<Answer> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await sendOnce(endpoint, request);
+    } catch (error) {
+      const again = error instanceof Problem && tries < MOST_TRIES ? error.retryAfterMs : undefined;
+      if (again === undefined) throw error;
+      await pause(again, request.signal);
+    }
+  }
+}
+
+async function sendOnce(endpoint: Endpoint, request: Request): Promise<Answer> {
+  const { status, headers, text } = await exchange(endpoint, request);
+  request.usage?.add(headers);
+  if (status >= 200 && status < 300) return { headers, body: text === "" ? undefined : JSON.parse(text) };
+  throw toProblem(endpoint, request, status, headers, text);
+}
+
+async function exchange({ url, token }: Endpoint, { method, path, body, headers, signal }: Request) {
+  try {
+    const response = await fetch(url + path, {
+      method,
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json", ...headers },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+    });
+    return { status: response.status, headers: response.headers, text: await response.text() };
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new Error(`No answer from ${url} (${causeOf(error)}). Is Weir running there? "npm start" starts one.`);
+  }
+}
+
+/** fetch says only "fetch failed"; why is in its cause. */
+function causeOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error && error.cause.message !== "" ? error.cause.message : error.message;
+}
+
+function toProblem({ url }: Endpoint, { method, path }: Request, status: number, headers: Headers, text: string) {
+  const what = `${method} ${path}: HTTP ${status}`;
+  if (!headers.get("content-type")?.startsWith("application/problem+json")) {
+    return new Error(`${what}, and not as Weir answers. Is it Weir that runs at ${url}?`);
+  }
+  const problem = asObject(JSON.parse(text), "the problem");
+  const code = asText(problem.code, "code");
+  const hint = code === "unauthenticated" ? ` Set ROOT_TOKEN to the root token of ${url}.` : "";
+  const retryAfterS = headers.get("retry-after");
+  const retryAfterMs = retryAfterS === null ? undefined : Number(retryAfterS) * 1_000;
+  return new Problem(`${what} ${code}: ${asText(problem.detail, "detail")}.${hint}`, code, retryAfterMs);
+}

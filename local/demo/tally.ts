@@ -1,0 +1,88 @@
+// Who saw what, by id; and the reckoning: whatever was produced must have arrived, in each group.
+import type { DeadLetter, Delivery, GroupState, NewMessage } from "./api.ts";
+import { Usage } from "./usage.ts";
+
+/** What the producer and the consumers of each group have done so far. */
+export class Tally {
+  readonly producing = new Usage();
+  readonly groups: ReadonlyMap<string, GroupTally>;
+  /** Payloads as JSON text, by id. */
+  readonly payloads = new Map<string, string>();
+
+  /** @param groups names of all groups */
+  constructor(groups: readonly string[]) {
+    this.groups = new Map(groups.map((group) => [group, new GroupTally()]));
+  }
+
+  group(name: string): GroupTally {
+    const group = this.groups.get(name);
+    if (group === undefined) throw new Error(`no group ${name} in the tally`);
+    return group;
+  }
+
+  /** @param ids the answer's, in the messages' order */
+  produced(ids: readonly string[], messages: readonly NewMessage[]): void {
+    if (ids.length !== messages.length) throw new Error(`${messages.length} messages, but ${ids.length} ids`);
+    for (const [i, id] of ids.entries()) this.payloads.set(id, JSON.stringify(messages[i]?.data));
+  }
+}
+
+/** What the consumers of one group have seen. */
+export class GroupTally {
+  readonly usage = new Usage();
+  /** Deliveries that were not a message's first one. */
+  redelivered = 0;
+  /** Payloads as they were handed out, by id. */
+  readonly acknowledgedPayloads = new Map<string, string>();
+
+  delivered(messages: readonly Delivery[]): void {
+    this.redelivered += messages.filter(({ deliveries }) => deliveries > 1).length;
+  }
+
+  acknowledged(messages: readonly Delivery[]): void {
+    for (const { id, data } of messages) this.acknowledgedPayloads.set(id, JSON.stringify(data));
+  }
+}
+
+/** How a group came out. Ids in the lists; `leftOver` counts messages, a lag that nobody knows as one. */
+export type Outcome = {
+  readonly acknowledged: readonly string[];
+  readonly deadLettered: readonly string[];
+  /** Dead letters other than the one that was to be expected. */
+  readonly innocent: readonly string[];
+  /** Neither acknowledged nor among the dead letters, or there with another payload than what was produced. */
+  readonly lost: readonly string[];
+  readonly leftOver: number;
+};
+
+/**
+ * Holds what was produced against what became of it in one group.
+ *
+ * @param produced payloads as JSON text, by id
+ * @param acknowledged payloads as handed out, by id
+ * @param poison the id of the message that is expected among the dead letters
+ */
+export function reckon(
+  produced: ReadonlyMap<string, string>,
+  acknowledged: ReadonlyMap<string, string>,
+  deadLetters: readonly Pick<DeadLetter, "messageId" | "data">[],
+  { lag, pending, delayed }: GroupState,
+  poison: string | undefined,
+): Outcome {
+  const dead = new Map(deadLetters.map(({ messageId, data }) => [messageId, JSON.stringify(data)]));
+  const arrived = ([id, payload]: readonly [string, string]) =>
+    dead.has(id) ? dead.get(id) === payload : acknowledged.get(id) === payload;
+  return {
+    // Acknowledged too late, after it went to the dead letters: there it is.
+    acknowledged: [...acknowledged.keys()].filter((id) => !dead.has(id)),
+    deadLettered: [...dead.keys()],
+    innocent: [...dead.keys()].filter((id) => id !== poison),
+    lost: [...produced].filter((entry) => !arrived(entry)).map(([id]) => id),
+    leftOver: (lag ?? 1) + pending + delayed,
+  };
+}
+
+/** Whether everything arrived and nothing is left to do. */
+export function isComplete(outcomes: Iterable<Outcome>): boolean {
+  return [...outcomes].every(({ lost, leftOver }) => lost.length === 0 && leftOver === 0);
+}

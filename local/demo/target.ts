@@ -1,0 +1,52 @@
+// The Weir that the demo runs against: one that is there, or a stack of its own.
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { freePort } from "../ports.ts";
+import { startStack } from "../stack.ts";
+import type { Endpoint } from "./http.ts";
+
+/** `failed` settles, with what happened, only when an own stack ends too early. */
+export type Target = Endpoint & { close(): Promise<void>; failed: Promise<string> };
+
+/** How often the reaper of an own stack runs: a few times during the demo. */
+const REAPER_INTERVAL_MS = 2_000;
+
+/**
+ * Finds the target: `WEIR_URL` with `ROOT_TOKEN` names a running one, else one is started in a temporary folder.
+ *
+ * @param env usually process.env
+ * @throws Error when WEIR_URL is no URL, or the stack does not start; the signal's reason
+ */
+export async function openTarget(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<Target> {
+  if (!env.WEIR_URL) return ownStack(signal);
+  if (!/^https?:\/\/[^/]/.test(env.WEIR_URL) || !URL.canParse(env.WEIR_URL)) {
+    throw new Error("WEIR_URL must be an http:// or https:// URL");
+  }
+  const url = env.WEIR_URL.replace(/\/+$/, "");
+  // What `npm start` takes by default.
+  const token = env.ROOT_TOKEN || "weir-local";
+  return { url, token, close: async () => undefined, failed: new Promise(() => undefined) };
+}
+
+async function ownStack(signal: AbortSignal): Promise<Target> {
+  const dir = await mkdtemp(join(tmpdir(), "weir-demo-"));
+  const remove = () => rm(dir, { recursive: true, force: true });
+  const token = randomUUID();
+  try {
+    const stack = await startStack({
+      dir,
+      port: await freePort(),
+      rootToken: token,
+      reaperIntervalMs: REAPER_INTERVAL_MS,
+      transport: "rest",
+      log: (line) => console.error(line),
+      signal,
+    });
+    return { url: stack.url, token, failed: stack.failed, close: () => stack.stop().then(remove) };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
