@@ -22,16 +22,23 @@ export class TcpConnection implements Connection {
   }
 
   async run(commands: readonly Command[]): Promise<Outcome[]> {
-    const client = await this.#connected();
-    if (client.status !== "ready") throw new ConnectionError("the connection was closed", { maybeRan: false });
+    let opened = this.#connected();
+    let client = await opened;
+    if (!isOpen(client)) {
+      // Redis has closed it since (idleness, a restart): nothing was sent on it.
+      this.#forget(opened);
+      opened = this.#connected();
+      client = await opened;
+      if (!isOpen(client)) throw new ConnectionError("the connection was closed", { maybeRan: false });
+    }
     const pipeline = client.pipeline();
     for (const [name, ...args] of commands) pipeline.callBuffer(name, ...args);
     const results = await pipeline.exec();
-    if (results?.length !== commands.length) throw broken(client, "an answer is missing");
+    if (results?.length !== commands.length) throw this.#broken(opened, client, "an answer is missing");
     return results.map(([error, value]) => {
       if (error === null) return decodeBytes(value);
       if (error.name === "ReplyError") return new ReplyError(error.message);
-      throw broken(client, reason(error));
+      throw this.#broken(opened, client, reason(error));
     });
   }
 
@@ -45,13 +52,22 @@ export class TcpConnection implements Connection {
 
   #connected(): Promise<IoRedis> {
     if (this.#client !== undefined) return this.#client;
-    const forget = () => {
-      if (this.#client === opened) this.#client = undefined;
-    };
+    const forget = () => this.#forget(opened);
     const opened = connect(this.#options, forget);
     opened.catch(forget);
     this.#client = opened;
     return opened;
+  }
+
+  /** After a failed command the connection's state is unknown: it is dropped, so that the next request gets a new one. */
+  #broken(opened: Promise<IoRedis>, client: IoRedis, message: string): ConnectionError {
+    this.#forget(opened);
+    client.disconnect();
+    return new ConnectionError(message, { maybeRan: true });
+  }
+
+  #forget(opened: Promise<IoRedis>): void {
+    if (this.#client === opened) this.#client = undefined;
   }
 }
 
@@ -90,10 +106,9 @@ async function connect({ url, timeoutMs }: TcpOptions, onLost: () => void): Prom
   throw new ConnectionError(`cannot connect: ${reason(fault)}`, { maybeRan: false, ...refused });
 }
 
-/** After a failed command the connection's state is unknown: it is dropped, so that the next request gets a new one. */
-function broken(client: IoRedis, message: string): ConnectionError {
-  client.disconnect();
-  return new ConnectionError(message, { maybeRan: true });
+/** Between the end that the other side sent and the closing of the socket, ioredis still says "ready". */
+function isOpen(client: IoRedis): boolean {
+  return client.status === "ready" && client.stream.writable;
 }
 
 /** A host with several addresses fails with one error for all of them, which has a code and no message. */
