@@ -1,20 +1,23 @@
 // `npm run demo`: real webhooks through Weir, with consumers that crash, and a count of what arrived.
 import { randomUUID } from "node:crypto";
 import { StreamApi } from "./demo/api.ts";
-import { webhookMessages } from "./demo/payloads.ts";
+import { maxMessageBytesFor, webhookMessages } from "./demo/payloads.ts";
 import { Progress } from "./demo/progress.ts";
 import { play, type Result } from "./demo/scenario.ts";
 import { table } from "./demo/table.ts";
-import { isComplete } from "./demo/tally.ts";
+import { nothingMissing } from "./demo/tally.ts";
 import { openTarget, type Target } from "./demo/target.ts";
 
 /** What the shell reports for a program that Ctrl-C ended. */
 const INTERRUPTED = 130;
 const CLEAN_UP_TIMEOUT_MS = 10_000;
+/** Signals this close together are one key press. */
+const SAME_PRESS_MS = 500;
 
 /** Why all of it is called off. */
 const stopping = new AbortController();
 const interrupted = new Error("interrupted");
+let interruptedMs = 0;
 
 process.exitCode = await main();
 // Nothing is left to do; what a library still holds open must not keep the terminal waiting.
@@ -24,7 +27,7 @@ async function main(): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
   const progress = new Progress(process.stdout);
   try {
-    const target = await openTarget(process.env, stopping.signal);
+    const target = await openTarget(process.env, progress, stopping.signal);
     void target.failed.then((what) => stopping.abort(new Error(what)));
     return await run(target, progress).finally(() => target.close());
   } catch (error) {
@@ -37,8 +40,13 @@ async function main(): Promise<number> {
 
 /** The first one ends everything in order, a second one at once. */
 function onSignal(): void {
-  if (stopping.signal.reason === interrupted) process.exit(INTERRUPTED);
-  stopping.abort(interrupted);
+  if (stopping.signal.reason !== interrupted) {
+    interruptedMs = performance.now();
+    stopping.abort(interrupted);
+    return;
+  }
+  // npm passes a Ctrl-C on that the terminal has already sent here: one key press, two signals.
+  if (performance.now() - interruptedMs > SAME_PRESS_MS) process.exit(INTERRUPTED);
 }
 
 async function run(target: Target, progress: Progress): Promise<number> {
@@ -46,24 +54,40 @@ async function run(target: Target, progress: Progress): Promise<number> {
   const stream = `demo-webhooks-${randomUUID().slice(0, 8)}`;
   const messages = await webhookMessages();
   const api = new StreamApi(target, stream, stopping.signal);
-  progress.say(`${messages.length} webhook payloads for stream ${stream} at ${target.url}`);
-  const startedMs = performance.now();
+  progress.say(`${messages.length} real webhooks into ${stream} at ${target.url}`);
+  await api.create({ maxMessageBytes: maxMessageBytesFor(messages) });
+  let isDeleted = false;
+  let isComplete = false;
   try {
     const result = await play({ api, messages, progress, signal: stopping.signal });
-    return report(result, performance.now() - startedMs, progress);
+    isComplete = report(result, progress);
   } finally {
-    // Also when it was interrupted: so not by that signal.
+    isDeleted = await deleteStream(target, stream);
+  }
+  return isComplete && isDeleted ? 0 : 1;
+}
+
+/** Throws nothing, so that what went wrong before is what is told. */
+async function deleteStream(target: Target, stream: string): Promise<boolean> {
+  try {
+    // Also when all is called off: so not by that signal.
     await new StreamApi(target, stream, AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS)).delete();
+    return true;
+  } catch (error) {
+    console.error(`stream ${stream} was not deleted: ${error instanceof Error ? error.message : String(error)}`);
+    return false;
   }
 }
 
-function report({ tally, outcomes }: Result, durationMs: number, progress: Progress): number {
+/** @returns whether all is well */
+function report(result: Result, progress: Progress): boolean {
+  const { outcomes } = result;
   progress.end();
-  console.log(`\n${table(tally, outcomes).join("\n")}\n`);
+  console.log(`\n${table(result).join("\n")}\n`);
   const lost = [...outcomes].flatMap(([group, outcome]) => outcome.lost.map((id) => `${id} lost in ${group}`));
   for (const line of lost.slice(0, 20)) console.log(progress.colour("red", line));
-  const complete = isComplete(outcomes.values());
+  const complete = nothingMissing(outcomes.values());
   const verdict = complete ? "Every message arrived in every group." : "NOT every message arrived in every group.";
-  console.log(progress.colour(complete ? "green" : "red", `${verdict} ${(durationMs / 1_000).toFixed(1)} s`));
-  return complete ? 0 : 1;
+  console.log(progress.colour(complete ? "green" : "red", verdict));
+  return complete;
 }

@@ -82,7 +82,7 @@ export class StreamApi {
     return { ids, replayed: headers.get("idempotency-replayed") === "true" };
   }
 
-  async createGroup(group: string, settings: { start: "earliest"; ackWaitMs: number; maxDeliveries?: number }) {
+  async createGroup(group: string, settings: { start: "earliest"; ackWaitMs: number; maxDeliveries: number }) {
     await this.call("PUT", `/groups/${group}`, settings);
   }
 

@@ -14,7 +14,7 @@ export class Crash extends Error {
 export function poisonedBy(delivery: string, handle: Handler): Handler {
   return async (message) => {
     if (message.attributes.delivery !== delivery) return handle(message);
-    throw new Crash(`crashed on the poison ${message.type}, delivery ${message.deliveries}`);
+    throw new Crash(`died of ${message.type}, delivery ${message.deliveries}`);
   };
 }
 

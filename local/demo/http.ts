@@ -3,8 +3,8 @@ import { asObject, asText } from "./json.ts";
 import { pause } from "./pause.ts";
 import type { Usage } from "./usage.ts";
 
-/** Where Weir is, and the token for it. */
-export type Endpoint = { readonly url: string; readonly token: string };
+/** Where Weir is, and the token for it. `log` is told when a request has to be repeated. */
+export type Endpoint = { readonly url: string; readonly token: string; readonly log: (line: string) => void };
 
 /** `usage` counts what the answer cost; `signal` calls the request off. */
 export type Request = {
@@ -46,9 +46,9 @@ export async function send(endpoint: Endpoint, request: Request): Promise<Answer
     try {
       return await sendOnce(endpoint, request);
     } catch (error) {
-      const again = error instanceof Problem && tries < MOST_TRIES ? error.retryAfterMs : undefined;
-      if (again === undefined) throw error;
-      await pause(again, request.signal);
+      if (!(error instanceof Problem) || error.retryAfterMs === undefined || tries === MOST_TRIES) throw error;
+      endpoint.log(`${error.message} Again in ${error.retryAfterMs} ms.`);
+      await pause(error.retryAfterMs, request.signal);
     }
   }
 }

@@ -3,17 +3,16 @@ import type { NewMessage, StreamApi } from "./api.ts";
 import { crashMidBatch, poisonedBy, restartOnCrash } from "./crash.ts";
 import { feed } from "./feed.ts";
 import { pause } from "./pause.ts";
-import { maxMessageBytesFor } from "./payloads.ts";
 import type { Progress } from "./progress.ts";
 import { type Outcome, reckon, Tally } from "./tally.ts";
 import { type Handler, work } from "./worker.ts";
 
 const CALM = "archive";
 const TROUBLED = "alerts";
-const GROUPS = [CALM, TROUBLED];
 /** The least that Weir allows: the shorter, the sooner a crashed consumer's messages are handed out again. */
 const ACK_WAIT_MS = 1_000;
-const MAX_DELIVERIES = 3;
+const MAX_DELIVERIES = { [CALM]: 5, [TROUBLED]: 3 };
+const GROUPS = Object.keys(MAX_DELIVERIES);
 const DRAIN_TIMEOUT_MS = 60_000;
 
 /** `signal` calls all of it off. */
@@ -24,17 +23,22 @@ export type Scene = {
   readonly signal: AbortSignal;
 };
 
-/** What came out, by group. */
-export type Result = { readonly tally: Tally; readonly outcomes: ReadonlyMap<string, Outcome> };
+/** What came out, by group, and how long it took. */
+export type Result = {
+  readonly tally: Tally;
+  readonly outcomes: ReadonlyMap<string, Outcome>;
+  readonly durationMs: number;
+};
 
 /**
- * Plays it in a stream that does not exist yet, and which is left behind.
+ * Plays it in a stream that is empty, and which is left behind.
  *
  * @throws what went wrong on the way; a message that got lost is no error, but part of the result
  */
 export async function play(scene: Scene): Promise<Result> {
-  const tally = new Tally(GROUPS);
-  await setUp(scene);
+  const tally = new Tally(MAX_DELIVERIES);
+  await createGroups(scene.api);
+  const startedMs = performance.now();
   const finished = new AbortController();
   const consumers = [calmGroup(scene, tally, finished.signal), troubledGroup(scene, tally, finished.signal)];
   try {
@@ -46,13 +50,14 @@ export async function play(scene: Scene): Promise<Result> {
     await Promise.allSettled(consumers);
   }
   await Promise.all(consumers);
-  return { tally, outcomes: await reckonAll(scene, tally) };
+  return { tally, durationMs: performance.now() - startedMs, outcomes: await reckonAll(scene, tally) };
 }
 
-async function setUp({ api, messages }: Scene): Promise<void> {
-  await api.create({ maxMessageBytes: maxMessageBytesFor(messages) });
-  await api.createGroup(CALM, { start: "earliest", ackWaitMs: ACK_WAIT_MS });
-  await api.createGroup(TROUBLED, { start: "earliest", ackWaitMs: ACK_WAIT_MS, maxDeliveries: MAX_DELIVERIES });
+/** From the start of the stream: what is produced later is theirs, however late they begin to consume. */
+async function createGroups(api: StreamApi): Promise<void> {
+  for (const [group, maxDeliveries] of Object.entries(MAX_DELIVERIES)) {
+    await api.createGroup(group, { start: "earliest", ackWaitMs: ACK_WAIT_MS, maxDeliveries });
+  }
 }
 
 /** One consumer that works. */

@@ -1,5 +1,6 @@
 // The result as aligned plain text.
-import type { Outcome, Tally } from "./tally.ts";
+import type { Result } from "./scenario.ts";
+import type { GroupTally, Outcome } from "./tally.ts";
 import type { Usage } from "./usage.ts";
 
 const LABEL_WIDTH = 26;
@@ -8,16 +9,16 @@ const COLUMN_WIDTH = 12;
 /**
  * Lays out how it went: a column for the producer, then one for each group.
  *
- * @param outcomes by group
  * @returns lines of less than 80 characters
  */
-export function table(tally: Tally, outcomes: ReadonlyMap<string, Outcome>): string[] {
+export function table({ tally, outcomes, durationMs }: Result): string[] {
   const produced = tally.payloads.size;
   const groups = [...outcomes.values()];
-  const usages = [tally.producing, ...[...outcomes.keys()].map((group) => tally.group(group).usage)];
+  const tallies = [...outcomes.keys()].map((group) => tally.group(group));
+  const usages = [tally.producing, ...tallies.map(({ usage }) => usage)];
   const perMessage = (count: (usage: Usage) => number) => usages.map((usage) => (count(usage) / produced).toFixed(2));
   const ofGroups = (count: (outcome: Outcome) => number) => ["", ...groups.map((outcome) => String(count(outcome)))];
-  const redelivered = [...outcomes.keys()].map((group) => String(tally.group(group).redelivered));
+  const ofTallies = (count: (tally: GroupTally) => number) => ["", ...tallies.map((one) => String(count(one)))];
   return [
     row("", ["producer", ...outcomes.keys()]),
     "-".repeat(LABEL_WIDTH + COLUMN_WIDTH * (groups.length + 1)),
@@ -26,7 +27,14 @@ export function table(tally: Tally, outcomes: ReadonlyMap<string, Outcome>): str
       "acknowledged",
       ofGroups(({ acknowledged }) => acknowledged.length),
     ),
-    row("redelivered", ["", ...redelivered]),
+    row(
+      "  on their last delivery",
+      ofTallies(({ saved }) => saved),
+    ),
+    row(
+      "redelivered",
+      ofTallies(({ redelivered }) => redelivered),
+    ),
     row(
       "dead-lettered",
       ofGroups(({ deadLettered }) => deadLettered.length),
@@ -55,6 +63,7 @@ export function table(tally: Tally, outcomes: ReadonlyMap<string, Outcome>): str
       "round trips per message",
       perMessage(({ roundTrips }) => roundTrips),
     ),
+    row("time", [`${(durationMs / 1_000).toFixed(1)} s`]),
   ];
 }
 

@@ -9,9 +9,9 @@ export class Tally {
   /** Payloads as JSON text, by id. */
   readonly payloads = new Map<string, string>();
 
-  /** @param groups names of all groups */
-  constructor(groups: readonly string[]) {
-    this.groups = new Map(groups.map((group) => [group, new GroupTally()]));
+  /** @param maxDeliveries of each group, by name */
+  constructor(maxDeliveries: Readonly<Record<string, number>>) {
+    this.groups = new Map(Object.entries(maxDeliveries).map(([group, most]) => [group, new GroupTally(most)]));
   }
 
   group(name: string): GroupTally {
@@ -32,8 +32,15 @@ export class GroupTally {
   readonly usage = new Usage();
   /** Deliveries that were not a message's first one. */
   redelivered = 0;
+  /** Messages that were acknowledged at the last delivery that they are permitted. */
+  saved = 0;
   /** Payloads as they were handed out, by id. */
   readonly acknowledgedPayloads = new Map<string, string>();
+  private readonly maxDeliveries: number;
+
+  constructor(maxDeliveries: number) {
+    this.maxDeliveries = maxDeliveries;
+  }
 
   delivered(messages: readonly Delivery[]): void {
     this.redelivered += messages.filter(({ deliveries }) => deliveries > 1).length;
@@ -41,6 +48,7 @@ export class GroupTally {
 
   acknowledged(messages: readonly Delivery[]): void {
     for (const { id, data } of messages) this.acknowledgedPayloads.set(id, JSON.stringify(data));
+    this.saved += messages.filter(({ deliveries }) => deliveries === this.maxDeliveries).length;
   }
 }
 
@@ -83,6 +91,6 @@ export function reckon(
 }
 
 /** Whether everything arrived and nothing is left to do. */
-export function isComplete(outcomes: Iterable<Outcome>): boolean {
+export function nothingMissing(outcomes: Iterable<Outcome>): boolean {
   return [...outcomes].every(({ lost, leftOver }) => lost.length === 0 && leftOver === 0);
 }

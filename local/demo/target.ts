@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { freePort } from "../ports.ts";
 import { startStack } from "../stack.ts";
 import type { Endpoint } from "./http.ts";
+import type { Progress } from "./progress.ts";
 
 /** `failed` settles, with what happened, only when an own stack ends too early. */
 export type Target = Endpoint & { close(): Promise<void>; failed: Promise<string> };
@@ -19,18 +20,22 @@ const REAPER_INTERVAL_MS = 2_000;
  * @param env usually process.env
  * @throws Error when WEIR_URL is no URL, or the stack does not start; the signal's reason
  */
-export async function openTarget(env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<Target> {
-  if (!env.WEIR_URL) return ownStack(signal);
+export async function openTarget(env: NodeJS.ProcessEnv, progress: Progress, signal: AbortSignal): Promise<Target> {
+  const log = (line: string) => progress.say(line);
+  if (!env.WEIR_URL) {
+    progress.say("starting Redis and a Weir in a temporary folder");
+    return ownStack(log, signal);
+  }
   if (!/^https?:\/\/[^/]/.test(env.WEIR_URL) || !URL.canParse(env.WEIR_URL)) {
     throw new Error("WEIR_URL must be an http:// or https:// URL");
   }
   const url = env.WEIR_URL.replace(/\/+$/, "");
   // What `npm start` takes by default.
   const token = env.ROOT_TOKEN || "weir-local";
-  return { url, token, close: async () => undefined, failed: new Promise(() => undefined) };
+  return { url, token, log, close: async () => undefined, failed: new Promise(() => undefined) };
 }
 
-async function ownStack(signal: AbortSignal): Promise<Target> {
+async function ownStack(log: (line: string) => void, signal: AbortSignal): Promise<Target> {
   const dir = await mkdtemp(join(tmpdir(), "weir-demo-"));
   const remove = () => rm(dir, { recursive: true, force: true });
   const token = randomUUID();
@@ -41,10 +46,10 @@ async function ownStack(signal: AbortSignal): Promise<Target> {
       rootToken: token,
       reaperIntervalMs: REAPER_INTERVAL_MS,
       transport: "rest",
-      log: (line) => console.error(line),
+      log,
       signal,
     });
-    return { url: stack.url, token, failed: stack.failed, close: () => stack.stop().then(remove) };
+    return { url: stack.url, token, log, failed: stack.failed, close: () => stack.stop().then(remove) };
   } catch (error) {
     await remove();
     throw error;
