@@ -47,6 +47,8 @@ export function parseConfig(env: Settings): Config {
     consumerIdleMs: parseMs(env, "CONSUMER_IDLE_MS", 60_000, Number.MAX_SAFE_INTEGER, faults),
   };
   if (config.rootToken === "") faults.push("ROOT_TOKEN is not set");
+  // Nothing else comes through an Authorization header; a line break at the end would lock everybody out in silence.
+  else if (!/^[!-~]+$/.test(config.rootToken)) faults.push("ROOT_TOKEN must be visible ASCII without spaces");
   // Braces would make another hash tag than the stream's name.
   if (!/^[A-Za-z0-9._:-]{0,64}$/.test(config.keyPrefix)) faults.push("KEY_PREFIX must match [A-Za-z0-9._:-]{0,64}");
   if (faults.length > 0) throw new WeirError("misconfigured", faults.join("; "));

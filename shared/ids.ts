@@ -29,11 +29,17 @@ export function parsePosition(text: string): Position | undefined {
 }
 
 function parseIso(text: string): number | undefined {
-  if (!ISO_8601.test(text)) return undefined;
+  if (!ISO_8601.test(text) || !isDay(text.slice(0, 10))) return undefined;
   const hasOffset = /(Z|[+-]\d{2}:\d{2})$/.test(text);
   // Date.parse takes a date with a time but no offset as local time, which differs between machines.
   const ms = Date.parse(text.includes("T") && !hasOffset ? `${text}Z` : text);
   return Number.isNaN(ms) || ms < 0 ? undefined : ms;
+}
+
+/** Date.parse takes the 30th of February for the 1st of March. */
+function isDay(text: string): boolean {
+  const ms = Date.parse(text);
+  return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(text);
 }
 
 /** @returns Unix milliseconds of the moment at which Redis made the id */

@@ -42,7 +42,10 @@ export function messageBytes(fields: readonly string[]): number {
 
 /** Whether content of that media type is JSON: `application/json`, `text/json` or anything `+json`. */
 export function isJsonType(mediaType: string): boolean {
-  return /^\s*([^;\s]+\/[^;\s]+\+json|application\/json|text\/json)\s*(;|$)/i.test(mediaType);
+  // No pattern with two open ends: another client may have stored a megabyte here.
+  const [essence = ""] = mediaType.split(";", 1);
+  const type = essence.trim().toLowerCase();
+  return type === "application/json" || type === "text/json" || /^[^\s/]+\/[^\s/]+\+json$/.test(type);
 }
 
 /** An entry of a Redis stream; a field that another client repeated has its last value. */

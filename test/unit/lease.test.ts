@@ -1,0 +1,116 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { leaseFormat } from "../../shared/lease.ts";
+
+const U64_MAX = 18446744073709551615n;
+const name = fc.stringMatching(/^[A-Za-z0-9._:-]{1,128}$/);
+const id = fc.tuple(fc.bigInt(0n, U64_MAX), fc.bigInt(0n, U64_MAX)).map((halves) => halves.join("-"));
+const lease = fc.record({ id, consumer: name, deliveries: fc.integer({ min: 1, max: 9_999_999_999 }) });
+
+const format = leaseFormat("orders", "mail");
+const sample = { id: "1690000000000-3", consumer: "worker:1", deliveries: 2 };
+const text = format.write(sample);
+
+/** Any character that may stand in a lease, some that may not, and one of each kind that could confuse. */
+const CHARACTERS = [...'0123456789abcxyzABCXYZ._:-~ /"\\\n\u0000é😀'];
+
+describe("a lease", () => {
+  test("comes back as it was written, for every name and id", () => {
+    fc.assert(
+      fc.property(name, name, lease, (stream, group, written) => {
+        const leases = leaseFormat(stream, group);
+        expect(leases.read(leases.write(written))).toEqual(written);
+      }),
+    );
+  });
+
+  test("passes through a URL, a header and JSON without escaping", () => {
+    expect(encodeURIComponent(text)).toBe(text.replaceAll(":", "%3A"));
+    expect(text).toMatch(/^[!-~]+$/);
+    expect(JSON.stringify(text)).toBe(`"${text}"`);
+  });
+
+  test("cut at any position is malformed", () => {
+    for (let end = 0; end < text.length; end++)
+      expect(format.read(text.slice(0, end)), text.slice(0, end)).toBe("malformed");
+    for (let start = 1; start <= text.length; start++) expect(format.read(text.slice(start))).toBe("malformed");
+  });
+
+  test("with any one character changed, left out, doubled or put in is malformed", () => {
+    for (let at = 0; at <= text.length; at++) {
+      const [head, tail] = [text.slice(0, at), text.slice(at + 1)];
+      const mangled = CHARACTERS.flatMap((c) => [head + c + tail, head + c + text.slice(at)]);
+      for (const wrong of [...mangled, head + tail]) {
+        // The last position can only be added to; and a changed character may be the one that was there.
+        if (wrong !== text) expect(format.read(wrong), wrong).toBe("malformed");
+      }
+    }
+  });
+
+  test("of another stream or group is foreign, also where the names joined would be the same", () => {
+    expect(leaseFormat("orders", "billing").read(text)).toBe("foreign");
+    expect(leaseFormat("order", "mail").read(text)).toBe("foreign");
+    expect(leaseFormat("mail", "orders").read(text)).toBe("foreign");
+    expect(leaseFormat("ord", "ersmail").read(leaseFormat("orders", "mail").write(sample))).toBe("foreign");
+    expect(leaseFormat("a", "b:c").read(leaseFormat("a:b", "c").write(sample))).toBe("foreign");
+  });
+
+  test("of a later version is malformed, and not taken for this one", () => {
+    const [, ...rest] = text.split("~");
+    for (const version of ["2", "10", "01", "", " 1", "1.0", "a"]) {
+      expect(format.read([version, ...rest].join("~"))).toBe("malformed");
+    }
+  });
+
+  test("that a later release has appended fields to is read by this one", () => {
+    const [version, , ...rest] = text.split("~");
+    for (const appended of [["x"], [""], ["again", "1690000000001-0"], ["", "", ""]]) {
+      const body = [...rest, ...appended].join("~");
+      expect(format.read([version, checkOf(body), body].join("~"))).toEqual(sample);
+    }
+  });
+
+  test("whose check is right but whose fields are not is malformed", () => {
+    const [version, , scope] = text.split("~");
+    const bodies = [
+      [scope],
+      [scope, "1-0"],
+      [scope, "1-0", "1"],
+      [scope, "", "1", "a"],
+      [scope, "1", "1", "a"],
+      [scope, "18446744073709551616-0", "1", "a"],
+      [scope, "1-0", "0", "a"],
+      [scope, "1-0", "-1", "a"],
+      [scope, "1-0", "1.5", "a"],
+      [scope, "1-0", "1e3", "a"],
+      [scope, "1-0", "01", "a"],
+      [scope, "1-0", "99999999999", "a"],
+      [scope, "1-0", "", "a"],
+    ];
+    for (const fields of bodies) {
+      const body = fields.join("~");
+      expect(format.read([version, checkOf(body), body].join("~")), body).toBe("malformed");
+    }
+  });
+
+  test("never throws and never names another entry, whatever the text is", () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.string({ unit: "binary" }), fc.string({ unit: fc.constantFrom(...CHARACTERS) })),
+        (any) => {
+          expect(format.read(any)).toBe("malformed");
+        },
+      ),
+    );
+    for (const huge of ["~".repeat(1_000_000), "1~".repeat(500_000), text.repeat(20_000), "1".repeat(8_000_000)]) {
+      expect(format.read(huge)).toBe("malformed");
+    }
+  });
+});
+
+/** FNV-1a in base 36, written anew, so that a change of the format shows: leases outlive a deployment. */
+function checkOf(body: string): string {
+  let hash = 2_166_136_261;
+  for (const c of body) hash = Math.imul(hash ^ (c.codePointAt(0) ?? 0), 16_777_619) >>> 0;
+  return hash.toString(36);
+}
