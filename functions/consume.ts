@@ -1,21 +1,83 @@
 import { type OpenAPIHono, z } from "@hono/zod-openapi";
+import { claim } from "../shared/stream/claim.ts";
 import { consume } from "../shared/stream/consume.ts";
 import { settle } from "../shared/stream/settle.ts";
 import { openStream } from "../shared/stream/stream.ts";
 import type { AppEnv } from "./app.ts";
 import { endpoint, jsonBody, jsonResponse, nothing } from "./endpoint.ts";
 import { DeliverySchema } from "./message-schemas.ts";
-import { GroupParams, integer, Name } from "./schemas.ts";
+import { EntryId, GroupParams, integer, Name } from "./schemas.ts";
 
 const tag = "Consuming";
 const path = "/v1/streams/{stream}/groups/{group}";
+const MOST_LEASES = 1_000;
+const MOST_DELAY_MS = 12 * 3_600_000;
 
-const Leases = z.array(z.string()).max(1_000);
+const Lease = z.string().max(1_000);
+const Reason = z
+  .string()
+  .max(1_024)
+  .refine((text) => text.isWellFormed(), "expected well-formed Unicode")
+  .optional();
+
+/** The four lists of a settle request, which a consume request has too. */
+const settleLists = {
+  acks: z.array(Lease).max(MOST_LEASES).default([]),
+  retries: z
+    .array(
+      z.strictObject({
+        lease: Lease,
+        delayMs: integer(0, MOST_DELAY_MS).optional().openapi({ description: "Absent: by the group's backoff" }),
+        reason: Reason,
+      }),
+    )
+    .max(MOST_LEASES)
+    .default([]),
+  rejects: z
+    .array(z.strictObject({ lease: Lease, reason: Reason }))
+    .max(MOST_LEASES)
+    .default([]),
+  extends: z.array(Lease).max(MOST_LEASES).default([]),
+};
+
+type SettleLists = z.output<z.ZodObject<typeof settleLists>>;
+
+/** At most 1,000 leases in all, and none in two lists: what was meant then? */
+function checkLists(lists: SettleLists, context: z.RefinementCtx): void {
+  const listOf = new Map<string, string>();
+  const entries = [
+    ...lists.acks.map((lease, i) => ({ list: "acks", i, lease, path: ["acks", i] })),
+    ...lists.retries.map(({ lease }, i) => ({ list: "retries", i, lease, path: ["retries", i, "lease"] })),
+    ...lists.rejects.map(({ lease }, i) => ({ list: "rejects", i, lease, path: ["rejects", i, "lease"] })),
+    ...lists.extends.map((lease, i) => ({ list: "extends", i, lease, path: ["extends", i] })),
+  ];
+  if (entries.length > MOST_LEASES) {
+    context.addIssue({
+      code: "custom",
+      message: `expected at most ${MOST_LEASES} leases in all lists, got ${entries.length}`,
+    });
+  }
+  for (const { list, lease, path } of entries) {
+    const before = listOf.get(lease) ?? list;
+    if (before !== list) {
+      context.addIssue({
+        code: "custom",
+        path,
+        message: `expected each lease in one list, got it in ${before} too`,
+        input: lease,
+      });
+    }
+    listOf.set(lease, before);
+  }
+}
 
 const SettledSchema = z
   .object({
     acked: z.int().openapi({ description: "Deliveries that this took off the pending ones" }),
-    stale: z.array(z.object({ lease: z.string(), outcome: z.enum(["foreign", "malformed"]) })),
+    retried: z.int(),
+    rejected: z.int(),
+    extended: z.int(),
+    stale: z.array(z.object({ lease: z.string(), outcome: z.enum(["superseded", "settled", "foreign", "malformed"]) })),
   })
   .openapi("Settled");
 
@@ -27,7 +89,7 @@ export function consumeRoutes(app: OpenAPIHono<AppEnv>): void {
       method: "post",
       path: `${path}/consume`,
       tag,
-      summary: "Acknowledge the last batch and get the next one; never waits",
+      summary: "Settle the last batch and get the next one; never waits",
       description:
         "What is handed out is leased for the group's `ackWaitMs` and handed out again after it, up to " +
         "`maxDeliveries` times. Hand back the last `pollState`: without it every poll looks for expired deliveries, " +
@@ -35,12 +97,17 @@ export function consumeRoutes(app: OpenAPIHono<AppEnv>): void {
       params: GroupParams,
       query: nothing,
       body: jsonBody(
-        z.strictObject({
-          consumer: Name,
-          batchSize: integer(1, 1_000).default(10),
-          acks: Leases.default([]),
-          pollState: z.string().max(1_000).nullish(),
-        }),
+        z
+          .strictObject({
+            consumer: Name,
+            batchSize: integer(1, 1_000).default(10),
+            ...settleLists,
+            pollState: z.string().max(1_000).nullish(),
+            recover: z.boolean().default(false).openapi({
+              description: "First what this consumer name still holds, each as another delivery",
+            }),
+          })
+          .superRefine(checkLists),
       ),
       answers: {
         200: {
@@ -54,12 +121,13 @@ export function consumeRoutes(app: OpenAPIHono<AppEnv>): void {
           }),
         },
       },
-      errors: ["unknown-stream", "unknown-group", "conflict", "too-many-pending", "outcome-unknown"],
+      errors: ["unknown-stream", "unknown-group", "conflict", "too-many-pending", "outcome-unknown", "redis-full"],
     },
     async ({ params, body, weir }) => {
       const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
       const request = { ...body, pollState: body.pollState ?? undefined };
-      const { messages, ...rest } = await consume(stream, params.group, request, weir.cache);
+      const context = { cache: weir.cache, nowMs: weir.now() };
+      const { messages, ...rest } = await consume(stream, params.group, request, context);
       return jsonResponse(`{"messages":[${messages.join(",")}],${JSON.stringify(rest).slice(1)}`);
     },
   );
@@ -70,17 +138,55 @@ export function consumeRoutes(app: OpenAPIHono<AppEnv>): void {
       method: "post",
       path: `${path}/settle`,
       tag,
-      summary: "Acknowledge deliveries",
-      description: "Also late: the work was done. What is acknowledged already counts nothing and is no error.",
+      summary: "Acknowledge, retry, reject or extend deliveries",
+      description:
+        "An acknowledgement may be late: the work was done. The others act only while that very delivery still holds " +
+        "its message, and are listed as `stale` otherwise. An extended lease stays valid under the same string.",
       params: GroupParams,
       query: nothing,
-      body: jsonBody(z.strictObject({ acks: Leases.default([]) })),
+      body: jsonBody(z.strictObject(settleLists).superRefine(checkLists)),
       answers: { 200: { description: "What was settled", schema: z.object({ settled: SettledSchema }) } },
-      errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown"],
+      errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown", "redis-full"],
     },
     async ({ params, body, weir, c }) => {
       const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
-      return c.json({ settled: await settle(stream, params.group, body.acks) });
+      return c.json({ settled: await settle(stream, params.group, body) });
+    },
+  );
+
+  endpoint(
+    app,
+    {
+      method: "post",
+      path: `${path}/claim`,
+      tag,
+      summary: "Hand pending messages to a consumer by hand",
+      description: "Those named, or those idle for long enough. Charges a delivery each.",
+      params: GroupParams,
+      query: nothing,
+      body: jsonBody(
+        z.strictObject({
+          consumer: Name,
+          ids: z
+            .array(EntryId)
+            .min(1)
+            .max(1_000)
+            .optional()
+            .openapi({ type: "array", items: { type: "string" } }),
+          minIdleMs: integer(0, Number.MAX_SAFE_INTEGER)
+            .optional()
+            .openapi({ description: "Absent: the group's ackWaitMs; less than it needs `force`" }),
+          force: z.boolean().default(false),
+          limit: integer(1, 1_000).default(100),
+        }),
+      ),
+      answers: { 200: { description: "The messages", schema: z.object({ messages: z.array(DeliverySchema) }) } },
+      errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown", "redis-full"],
+    },
+    async ({ params, body, weir }) => {
+      const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
+      const messages = await claim(stream, params.group, body);
+      return jsonResponse(`{"messages":[${messages.join(",")}]}`);
     },
   );
 }

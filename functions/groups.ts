@@ -1,19 +1,61 @@
 import { type OpenAPIHono, z } from "@hono/zod-openapi";
-import { type GroupInfo, groupInfo, listConsumers, listGroups, listPending } from "../shared/stream/inspect.ts";
+import { type GroupInfo, groupInfo, listGroups, listPending } from "../shared/stream/inspect.ts";
 import { configureGroup, deleteGroup } from "../shared/stream/manage.ts";
+import { replayToGroup, seek } from "../shared/stream/reread.ts";
 import { openStream } from "../shared/stream/stream.ts";
 import type { AppEnv } from "./app.ts";
 import { endpoint, jsonBody, noBody, nothing } from "./endpoint.ts";
-import { AnyName, EntryId, GroupParams, Limit, Next, queryInteger, Start, StreamParams, setting } from "./schemas.ts";
+import {
+  AnyName,
+  EntryId,
+  GroupParams,
+  integer,
+  Limit,
+  Next,
+  queryInteger,
+  RangeBound,
+  Start,
+  StreamParams,
+  setting,
+} from "./schemas.ts";
 
 const tag = "Groups";
 const path = "/v1/streams/{stream}/groups/{group}";
+
+const MOST_BACKOFF_MS = 12 * 3_600_000;
 
 const GroupSettings = z.strictObject({
   start: Start.optional(),
   ackWaitMs: setting(1_000, 12 * 3_600_000),
   maxDeliveries: setting(1, 100),
+  backoff: z
+    .strictObject({ minMs: setting(0, MOST_BACKOFF_MS), maxMs: setting(0, MOST_BACKOFF_MS) })
+    .refine(({ minMs, maxMs }) => (minMs ?? 0) <= (maxMs ?? MOST_BACKOFF_MS), "expected minMs to be at most maxMs")
+    .nullish(),
 });
+
+const Bound = z
+  .union([z.string(), z.int().min(0).transform(String)])
+  .pipe(RangeBound)
+  .optional();
+
+const GroupReplay = z
+  .strictObject({
+    ids: z
+      .array(EntryId)
+      .min(1)
+      .max(1_000)
+      .optional()
+      .openapi({ type: "array", items: { type: "string" } }),
+    start: Bound.openapi({ type: "string", description: "An id, ms, ISO 8601 time, `-` or `+`" }),
+    end: Bound.openapi({ type: "string", description: "An id, ms, ISO 8601 time, `-` or `+`" }),
+    type: z.string().min(1).max(1_024).optional(),
+    limit: integer(1, 1_000).default(1_000),
+  })
+  .refine(
+    ({ ids, start, end }) => (ids === undefined ? start !== undefined && end !== undefined : !start && !end),
+    "expected either ids, or start and end",
+  );
 
 const GroupSchema = z
   .object({
@@ -26,11 +68,15 @@ const GroupSchema = z
     consumers: z.int(),
     oldestPendingMs: z.int().nullable().openapi({ description: "Age of the oldest message that is pending" }),
     deadLetters: z.int(),
-    config: z.object({ ackWaitMs: z.int(), maxDeliveries: z.int() }),
+    config: z.object({
+      ackWaitMs: z.int(),
+      maxDeliveries: z.int(),
+      backoff: z.object({ minMs: z.int(), maxMs: z.int() }),
+    }),
   } satisfies Record<keyof GroupInfo, z.ZodType>)
   .openapi("Group");
 
-/** `/v1/streams/{stream}/groups` and below, but for consuming and dead letters. */
+/** `/v1/streams/{stream}/groups` and below, but for consuming, consumers and dead letters. */
 export function groupRoutes(app: OpenAPIHono<AppEnv>): void {
   endpoint(
     app,
@@ -49,7 +95,9 @@ export function groupRoutes(app: OpenAPIHono<AppEnv>): void {
       },
       errors: ["unknown-stream", "conflict", "outcome-unknown", "redis-full"],
     },
-    async ({ params, body: { start, ...patch }, weir, c }) => {
+    async ({ params, body: { start, backoff, ...rest }, weir, c }) => {
+      const { minMs, maxMs } = backoff === null ? { minMs: null, maxMs: null } : (backoff ?? {});
+      const patch = { ...rest, backoffMinMs: minMs, backoffMaxMs: maxMs };
       const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
       const { created } = await configureGroup(stream, params.group, start, patch);
       return c.json(await groupInfo(stream, params.group, weir.now()), created ? 201 : 200);
@@ -150,29 +198,42 @@ export function groupRoutes(app: OpenAPIHono<AppEnv>): void {
   endpoint(
     app,
     {
-      method: "get",
-      path: `${path}/consumers`,
+      method: "post",
+      path: `${path}/seek`,
       tag,
-      summary: "List the consumers by name",
-      description: "Names that start with `@` are Weir's own: they hold what is to be handed out again.",
+      summary: "Move where the group reads on",
+      description: "What was handed out before stays pending; what is read again starts at delivery 1.",
       params: GroupParams,
-      query: z.strictObject({ cursor: AnyName.optional(), limit: Limit }),
-      body: noBody,
+      query: nothing,
+      body: jsonBody(z.strictObject({ to: Start })),
       answers: {
-        200: {
-          description: "A page",
-          schema: z.object({
-            consumers: z.array(z.object({ name: z.string(), pending: z.int(), idleMs: z.int() })),
-            next: Next,
-          }),
-        },
+        200: { description: "Up to where the group has read now", schema: z.object({ lastDeliveredId: z.string() }) },
       },
-      errors: ["unknown-stream", "unknown-group", "conflict"],
+      errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown"],
     },
-    async ({ params, query, weir, c }) => {
+    async ({ params, body, weir, c }) => {
       const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
-      const { items, next } = await listConsumers(stream, params.group, query);
-      return c.json({ consumers: items, next });
+      return c.json({ lastDeliveredId: await seek(stream, params.group, body.to) });
+    },
+  );
+
+  endpoint(
+    app,
+    {
+      method: "post",
+      path: `${path}/replay`,
+      tag,
+      summary: "Hand messages of the stream to this group again; its cursor stays",
+      description: "By `ids`, or of a range from `start` to `end`, both included. Other groups notice nothing.",
+      params: GroupParams,
+      query: nothing,
+      body: jsonBody(GroupReplay),
+      answers: { 200: { description: "How many", schema: z.object({ replayed: z.int() }) } },
+      errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown", "redis-full"],
+    },
+    async ({ params, body, weir, c }) => {
+      const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
+      return c.json({ replayed: await replayToGroup(stream, params.group, body) });
     },
   );
 }

@@ -8,6 +8,7 @@ import { SettingsCache } from "../shared/stream/settings-cache.ts";
 import type { AppEnv } from "./app.ts";
 import { authenticate } from "./auth.ts";
 import { consumeRoutes } from "./consume.ts";
+import { consumerRoutes } from "./consumers.ts";
 import { deadLetterRoutes } from "./dead-letters.ts";
 import { groupRoutes } from "./groups.ts";
 import { healthRoutes } from "./health.ts";
@@ -57,6 +58,7 @@ export function createApp(host: Host, now: () => number = Date.now): OpenAPIHono
   messageRoutes(app);
   groupRoutes(app);
   consumeRoutes(app);
+  consumerRoutes(app);
   deadLetterRoutes(app);
   reaperRoutes(app);
   openApiRoute(app);

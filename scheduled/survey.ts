@@ -18,6 +18,8 @@ export interface SurveyedStream {
 export interface SurveyedGroup {
   readonly name: string;
   readonly pending: number;
+  /** Whether something lies in the group's side store. */
+  readonly hasAgain: boolean;
   readonly consumers: number;
   /** When idle consumers were last looked for. */
   readonly prunedAtMs: number;
@@ -87,6 +89,7 @@ function decode(stream: EventStream, groups: Parameters<typeof asArray>[0], conf
       return {
         name,
         pending: asNumber(group.get("pending")),
+        hasAgain: hash.has(`againDue:${name}`),
         consumers: asNumber(group.get("consumers")),
         prunedAtMs: asNumber(hash.get(`pruned:${name}`) ?? 0),
       };

@@ -5,7 +5,7 @@ import type { JobContext, JobRun } from "./context.ts";
 import type { SurveyedStream } from "./survey.ts";
 
 /**
- * Sweeps every group that has something pending: expired deliveries are taken off dead consumers, messages without
+ * Sweeps every group that has something pending or in its side store: expired deliveries are taken off dead consumers, messages without
  * another try go to the dead letters.
  * @returns what each step did, and whether all was seen; the rest waits at its cursor for the next run
  */
@@ -18,7 +18,7 @@ export async function sweep(
   const groups: GroupUpkeep[] = [];
   const steps = streams.flatMap(({ stream, groups: surveyed }) =>
     surveyed
-      .filter(({ pending }) => pending > 0)
+      .filter(({ pending, hasAgain }) => pending > 0 || hasAgain)
       .map(({ name }): Step => {
         const step: Step = {
           stream: stream.name,

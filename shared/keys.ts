@@ -12,6 +12,10 @@ export interface StreamKeys {
   readonly config: string;
   /** A stream: the dead letters of one group. */
   dead(group: string): string;
+  /** A hash: payloads of what comes back to one group for another reason than an expired lease. */
+  again(group: string): string;
+  /** A sorted set: when each of those is to be handed out (next). See `scripts/again.ts`. */
+  againDue(group: string): string;
   /** A string with a time to live: what an Idempotency-Key was answered. */
   once(idempotencyKey: string): string;
 }
@@ -23,6 +27,8 @@ export function streamKeys(prefix: string, stream: string): StreamKeys {
     stream: base,
     config: `${base}:config`,
     dead: (group) => `${base}:dead:${group}`,
+    again: (group) => `${base}:again:${group}`,
+    againDue: (group) => `${base}:again-due:${group}`,
     once: (idempotencyKey) => `${base}:once:${idempotencyKey}`,
   };
 }

@@ -6,6 +6,8 @@ export interface Lease {
   readonly consumer: string;
   /** Which delivery of the message this is, from 1. */
   readonly deliveries: number;
+  /** The side id, for a message that was handed out of the group's side store. */
+  readonly side?: string;
 }
 
 export type ReadLease = Lease | "malformed" | "foreign";
@@ -21,24 +23,26 @@ export interface LeaseFormat {
 }
 
 /**
- * A lease is `1~check~scope~id~deliveries~consumer`; later versions may append fields, which this one ignores.
+ * A lease is `1~check~scope~id~deliveries~consumer[~side]`; later versions may append fields, which this one ignores.
  * `scope` is a hash of stream and group, `check` one of all that follows it, so that a cut or mangled lease is told.
  */
 export function leaseFormat(stream: string, group: string): LeaseFormat {
   const scope = hash(`${stream}/${group}`);
   return {
-    write({ id, deliveries, consumer }) {
-      const rest = [scope, id, deliveries, consumer].join(SEPARATOR);
+    write({ id, deliveries, consumer, side }) {
+      const fields = [scope, id, deliveries, consumer];
+      const rest = (side === undefined ? fields : [...fields, side]).join(SEPARATOR);
       return [VERSION, hash(rest), rest].join(SEPARATOR);
     },
     read(text) {
       const [version, check, ...rest] = text.split(SEPARATOR);
       if (version !== VERSION || check !== hash(rest.join(SEPARATOR))) return "malformed";
-      const [leaseScope, id = "", deliveries = "", consumer] = rest;
+      const [leaseScope, id = "", deliveries = "", consumer, side] = rest;
       if (leaseScope !== scope) return "foreign";
       const entryId = parseEntryId(id);
       if (entryId === undefined || !/^[1-9]\d{0,9}$/.test(deliveries) || consumer === undefined) return "malformed";
-      return { id: entryId, deliveries: Number(deliveries), consumer };
+      const lease = { id: entryId, deliveries: Number(deliveries), consumer };
+      return side === undefined || side === "" ? lease : { ...lease, side };
     },
   };
 }

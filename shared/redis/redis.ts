@@ -108,6 +108,7 @@ const READS = new Set([
   "XPENDING",
   "XRANGE",
   "XREVRANGE",
+  "ZCOUNT",
   "ZRANGE",
   "ZSCORE",
 ]);

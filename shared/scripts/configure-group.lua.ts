@@ -1,4 +1,5 @@
 import { defineScript } from "../redis/script.ts";
+import { POSITION_LUA } from "./position.ts";
 
 /**
  * Creates the group if it is not there, and applies settings.
@@ -9,6 +10,7 @@ import { defineScript } from "../redis/script.ts";
  */
 export const configureGroupScript = defineScript(
   "configure-group",
+  POSITION_LUA,
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 local group, start, after = ARGV[1], ARGV[2], ARGV[3]
@@ -21,17 +23,7 @@ end
 if exists and start ~= '' and call('HGET', config, 'start:' .. group) ~= start then return reply('other-start') end
 
 if not exists then
-  local info = call('XINFO', 'STREAM', stream)
-  local added, length
-  for i = 1, #info, 2 do
-    if info[i] == 'entries-added' then added = info[i + 1] end
-    if info[i] == 'length' then length = info[i + 1] end
-  end
-  local create = { 'XGROUP', 'CREATE', stream, group, after }
-  -- Without ENTRIESREAD Redis knows no lag until the group has read to the end.
-  if after == '$' then create[6], create[7] = 'ENTRIESREAD', added end
-  if after == '0-0' then create[6], create[7] = 'ENTRIESREAD', added - length end
-  call(unpack(create))
+  call('XGROUP', 'CREATE', stream, group, after, entriesRead(stream, after))
   call('HSET', config, 'start:' .. group, start == '' and 'latest' or start)
 end
 

@@ -1,21 +1,21 @@
 import { defineScript } from "../redis/script.ts";
 
 /**
- * Deletes a group with its settings and dead letters.
- * KEYS: stream, config, dead
+ * Deletes a group with its settings, side store and dead letters.
+ * KEYS: stream, config, dead, again, due
  * ARGV: group, then the names of the config's fields of a group
  * Returns 'deleted' | 'unknown-group' | 'unknown-stream'
  */
 export const deleteGroupScript = defineScript(
   "delete-group",
   /* lua */ `
-local stream, config, dead = KEYS[1], KEYS[2], KEYS[3]
+local stream, config = KEYS[1], KEYS[2]
 if call('EXISTS', stream) == 0 then return reply('unknown-stream') end
 local destroyed = call('XGROUP', 'DESTROY', stream, ARGV[1])
 local fields = {}
 for i = 2, #ARGV do fields[#fields + 1] = ARGV[i] .. ':' .. ARGV[1] end
 call('HDEL', config, unpack(fields))
-call('UNLINK', dead)
+call('UNLINK', KEYS[3], KEYS[4], KEYS[5])
 return reply(destroyed == 1 and 'deleted' or 'unknown-group')
 `,
 );

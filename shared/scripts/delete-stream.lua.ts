@@ -4,7 +4,7 @@ import { defineScript } from "../redis/script.ts";
  * Deletes the stream and all that belongs to it. What idempotency keys were answered is left to expire: it names an
  * incarnation that is gone.
  * KEYS: stream, config
- * ARGV: what comes before a group's name in the key of its dead letters
+ * ARGV: what comes before a group's name in each of the keys that belong to a group
  * Returns 1 when there was a stream, else 0
  */
 export const deleteStreamScript = defineScript(
@@ -17,7 +17,7 @@ if kind == 'none' then
   return reply(0)
 end
 for _, info in ipairs(call('XINFO', 'GROUPS', stream)) do
-  call('UNLINK', ARGV[1] .. info[2])
+  for _, start in ipairs(ARGV) do call('UNLINK', start .. info[2]) end
 end
 call('UNLINK', stream, config)
 return reply(1)

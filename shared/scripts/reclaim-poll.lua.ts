@@ -1,86 +1,147 @@
 import { defineScript } from "../redis/script.ts";
+import { AGAIN_LUA } from "./again.ts";
 import { DEAD_LETTER_LUA } from "./dead-letter.ts";
 import { EXPIRED_LUA } from "./expired.ts";
 
 /**
- * A reclaim poll: hands out expired deliveries, then new messages for the room that is left, in one atomic step, so
- * that no crash can charge or hide anything in between.
- * KEYS: stream, config, dead
- * ARGV: group, consumer, batch size, bytes per batch, defaults of ackWaitMs, maxDeliveries and maxMessageBytes
- * Returns { ackWaitMs, maxMessageBytes, again entries, their earlier deliveries, new entries, 1 if more has expired }
+ * A reclaim poll: hands out expired deliveries, then what is due in the side store, then new messages, for the room
+ * that there is, in one atomic step, so that no crash can charge or hide anything in between.
+ * KEYS: stream, config, dead, again, due
+ * ARGV: group, consumer, batch size, bytes per batch, defaults of ackWaitMs, maxDeliveries and maxMessageBytes,
+ *       now in ms by the caller's clock, 1 to recover what this consumer holds already
+ * Returns { ackWaitMs, maxMessageBytes, expired: { id, fields } each, their deliveries so far,
+ *           due: { side id, id, deliveries so far, fields } each, new: { id, fields } each, 1 if more is waiting }
  *         | { 'refused', error } when Redis refused the new messages and there was nothing else
  */
 export const reclaimPollScript = defineScript(
   "reclaim-poll",
   EXPIRED_LUA,
   DEAD_LETTER_LUA,
+  AGAIN_LUA,
   /* lua */ `
 local SLICE = 250 -- pending entries looked at per poll: about 0.1 ms
 local POISON_PER_POLL = 20
+-- How far a Worker's clock may be from Redis'. Before the bound less this, Redis' own is not asked.
+local CLOCK_SKEW_MS = 5000
 
-local stream, config, dead = KEYS[1], KEYS[2], KEYS[3]
-local group, consumer = ARGV[1], ARGV[2]
-local cursorField = 'cursor:' .. group
-local settings = call('HMGET', config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes', cursorField)
+local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
+local group, consumer, recover = ARGV[1], ARGV[2], ARGV[9] == '1'
+local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
+  'cursor:' .. group, 'againDue:' .. group)
 local ackWaitMs = tonumber(settings[1] or ARGV[5])
 local maxDeliveries = tonumber(settings[2] or ARGV[6])
 local maxMessageBytes = tonumber(settings[3] or ARGV[7])
-local cursor = settings[4] or '-'
+local againDueMs = tonumber(settings[5] or nil)
 -- COUNT cannot limit bytes, so the largest message that there may be does.
 local room = math.max(1, math.min(tonumber(ARGV[3]), math.floor(tonumber(ARGV[4]) / maxMessageBytes)))
 
-local expired, nextCursor = findExpired(stream, group, cursor, math.max(SLICE, room), ackWaitMs)
-
--- A message's last permitted delivery is handed out alone: if it kills its consumer, nothing else is charged.
-local poison, ids, deliveries, left = {}, {}, {}, nil
-local alone = false
-for _, entry in ipairs(expired) do
-  local lastChance = maxDeliveries > 1 and entry.deliveries == maxDeliveries - 1
-  if entry.deliveries >= maxDeliveries and #poison < POISON_PER_POLL then
-    poison[#poison + 1] = entry
-  elseif entry.deliveries >= maxDeliveries or alone or #ids >= room or (lastChance and #ids > 0) then
-    left = left or entry.id
-  else
-    ids[#ids + 1] = entry.id
-    deliveries[entry.id] = entry.deliveries
-    alone = lastChance
+-- Splits candidates into those to hand out, poison, and the first one left behind. A message's last permitted delivery
+-- is handed out alone: if it kills its consumer, nothing else is charged.
+local alone, handed = false, 0
+local function choose(candidates)
+  local chosen, poison, left = {}, {}, nil
+  for _, entry in ipairs(candidates) do
+    local lastChance = maxDeliveries > 1 and entry.deliveries == maxDeliveries - 1
+    if entry.deliveries >= maxDeliveries and #poison < POISON_PER_POLL then
+      poison[#poison + 1] = entry
+    elseif entry.deliveries >= maxDeliveries or alone or handed >= room or (lastChance and handed > 0) then
+      left = left or entry
+    else
+      chosen[#chosen + 1] = entry
+      handed = handed + 1
+      alone = lastChance
+    end
   end
+  return chosen, poison, left
 end
-
-deadLetterAll(stream, group, dead, poison)
 
 -- XCLAIM charges the delivery, starts the lease and reads the payload. A payload that is gone is left out of its
 -- answer and taken off the PEL: that is recorded in the same step.
-local again, earlier = {}, {}
-if #ids > 0 then
-  again = call('XCLAIM', stream, group, consumer, ackWaitMs, unpack(ids))
-  local found = {}
+local function claim(chosen, leastIdleMs)
+  local again, earlier, ids, byId = {}, {}, {}, {}
+  for i, entry in ipairs(chosen) do ids[i], byId[entry.id] = entry.id, entry end
+  if #ids == 0 then return again, earlier end
+  again = call('XCLAIM', keys.stream, group, consumer, leastIdleMs, unpack(ids))
   for i, entry in ipairs(again) do
-    found[entry[1]] = true
-    earlier[i] = deliveries[entry[1]]
+    earlier[i] = byId[entry[1]].deliveries
+    byId[entry[1]] = nil
   end
-  if #again < #ids then
-    for _, entry in ipairs(expired) do
-      if deliveries[entry.id] and not found[entry.id] then
-        entry.reason = 'payload-missing'
-        deadLetter(dead, entry)
-      end
+  for _, id in ipairs(ids) do
+    if byId[id] then
+      byId[id].reason = 'payload-missing'
+      deadLetter(keys.dead, byId[id])
     end
   end
+  return again, earlier
 end
 
+local candidates, nextCursor
+local cursor = settings[4] or '-'
+if recover then
+  candidates, nextCursor = ownPending(keys.stream, group, consumer, room), cursor
+else
+  candidates, nextCursor = findExpired(keys.stream, group, cursor, math.max(SLICE, room), ackWaitMs)
+end
+local chosen, poison, left = choose(candidates)
+deadLetterAll(keys.stream, group, keys.dead, poison)
+local again, earlier = claim(chosen, recover and 0 or ackWaitMs)
 -- What was left behind is looked at first next time.
-nextCursor = left or nextCursor
-if nextCursor ~= cursor then call('HSET', config, cursorField, nextCursor) end
+if left and not recover then nextCursor = left.id end
+if nextCursor ~= cursor then call('HSET', keys.config, 'cursor:' .. group, nextCursor) end
+local more = left ~= nil
+
+-- The side store.
+local due = {}
+if againDueMs and not alone and handed < room and (recover or tonumber(ARGV[8]) + CLOCK_SKEW_MS >= againDueMs) then
+  local nowMs = redisNowMs()
+  local now = string.format('%.0f', nowMs)
+  local members
+  if recover then
+    members = ownHanded(keys.due, consumer)
+  else
+    members = call('ZRANGEBYSCORE', keys.due, '-' .. now, now, 'LIMIT', 0, room - handed + POISON_PER_POLL)
+  end
+  if #members == 0 and not recover then
+    local waiting = call('ZRANGEBYSCORE', keys.due, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    local leased = call('ZREVRANGEBYSCORE', keys.due, '(-' .. now, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    local earliest = math.min(waiting and tonumber(waiting) or math.huge, leased and -tonumber(leased) or math.huge)
+    if earliest < math.huge then
+      call('HSET', keys.config, 'againDue:' .. group, string.format('%.0f', earliest))
+    else
+      call('HDEL', keys.config, 'againDue:' .. group)
+    end
+  end
+  local chosenDue, poisonDue, leftDue = choose(readAgain(keys, members))
+  for _, entry in ipairs(poisonDue) do
+    entry.reason = 'max-deliveries'
+    deadLetter(keys.dead, entry)
+  end
+  removeAgain(keys, poisonDue)
+  local old, new = {}, {}
+  for i, entry in ipairs(chosenDue) do
+    due[i] = { entry.side, entry.id, entry.deliveries, entry.fields }
+    old[i] = entry.member
+    entry.deliveries, entry.consumer = entry.deliveries + 1, consumer
+    new[2 * i - 1] = string.format('-%.0f', nowMs + ackWaitMs)
+    new[2 * i] = writeMember(entry, 'h')
+  end
+  if #due > 0 then
+    call('ZREM', keys.due, unpack(old))
+    call('ZADD', keys.due, unpack(new))
+    -- New messages wait for the next poll, so that this one keeps to its budget.
+    more = true
+  end
+  more = more or leftDue ~= nil
+end
 
 local fresh = false
-if not alone and #again < room then
-  fresh = try('XREADGROUP', 'GROUP', group, consumer, 'COUNT', room - #again, 'STREAMS', stream, '>')
+if not alone and handed < room and #due == 0 then
+  fresh = try('XREADGROUP', 'GROUP', group, consumer, 'COUNT', room - handed, 'STREAMS', keys.stream, '>')
   if fresh and fresh.err then
-    if #again == 0 then return reply({ 'refused', fresh.err }) end
+    if handed == 0 then return reply({ 'refused', fresh.err }) end
     fresh = false
   end
 end
-return reply({ ackWaitMs, maxMessageBytes, again, earlier, fresh and fresh[1][2] or {}, left and 1 or 0 })
+return reply({ ackWaitMs, maxMessageBytes, again, earlier, due, fresh and fresh[1][2] or {}, more and 1 or 0 })
 `,
 );

@@ -1,11 +1,13 @@
 import { defineScript } from "../redis/script.ts";
+import { AGAIN_LUA } from "./again.ts";
 import { DEAD_LETTER_LUA } from "./dead-letter.ts";
 import { EXPIRED_LUA } from "./expired.ts";
+import { HOLDERS_LUA } from "./holders.ts";
 
 /**
  * One slice of a group's sweep: expired deliveries without another try go to the dead letters; the others to holders
  * of Weir's own, uncharged and to be handed out at once, so that the consumers that died with them can be removed.
- * KEYS: stream, config, dead
+ * KEYS: stream, config, dead, again, due
  * ARGV: group, slice (pending entries to look at), defaults of ackWaitMs and maxDeliveries
  * Returns { expired, dead-lettered, payload missing, 1 if there is more to sweep }
  *
@@ -15,69 +17,51 @@ export const sweepScript = defineScript(
   "sweep",
   EXPIRED_LUA,
   DEAD_LETTER_LUA,
+  AGAIN_LUA,
+  HOLDERS_LUA,
   /* lua */ `
-local HOLDER = '@held:'
--- Upstash allows about 1,000 pending entries per consumer.
-local HOLDER_MOST = 1000
--- Longer than any ackWaitMs: what is held has expired, whatever the group's settings become.
-local HELD_IDLE_MS = 13 * 3600 * 1000
-
-local stream, config, dead = KEYS[1], KEYS[2], KEYS[3]
+local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
 local group, slice = ARGV[1], tonumber(ARGV[2])
-local cursorField = 'swept:' .. group
-
--- A group that nobody consumes is not swept again and again: when all is held, all has been seen.
-local counts = {}
-local pendingCount, heldCount = 0, 0
-for _, pair in ipairs(call('XPENDING', stream, group)[4] or {}) do
-  local count = tonumber(pair[2])
-  counts[pair[1]] = count
-  pendingCount = pendingCount + count
-  if pair[1]:sub(1, #HOLDER) == HOLDER then heldCount = heldCount + count end
-end
-if pendingCount == heldCount then return reply({ 0, 0, 0, 0 }) end
-
-local settings = call('HMGET', config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, cursorField)
+local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'swept:' .. group,
+  'againDue:' .. group)
 local ackWaitMs = tonumber(settings[1] or ARGV[3])
 local maxDeliveries = tonumber(settings[2] or ARGV[4])
 local cursor = settings[3] or '-'
-local expired, nextCursor = findExpired(stream, group, cursor, slice, ackWaitMs)
+local expired, deadLettered, missing, nextCursor = 0, 0, 0, '-'
 
-local poison, ids, byId = {}, {}, {}
-for _, entry in ipairs(expired) do
-  if entry.deliveries >= maxDeliveries then
-    poison[#poison + 1] = entry
-  elseif entry.consumer:sub(1, #HOLDER) ~= HOLDER then
-    ids[#ids + 1] = entry.id
-    byId[entry.id] = entry
+-- A group that nobody consumes is not swept again and again: when all is held, all has been seen.
+local counts, pendingCount, heldCount = countPending(keys.stream, group)
+if pendingCount > heldCount then
+  local found
+  found, nextCursor = findExpired(keys.stream, group, cursor, slice, ackWaitMs)
+  local poison, rest = {}, {}
+  for _, entry in ipairs(found) do
+    if entry.deliveries >= maxDeliveries then
+      poison[#poison + 1] = entry
+    elseif not isHolder(entry.consumer) then
+      rest[#rest + 1] = entry
+    end
   end
-end
-local deadLettered, missing = deadLetterAll(stream, group, dead, poison)
-
-local at, number = 1, 0
-while at <= #ids do
-  local holder = HOLDER .. number
-  local free = HOLDER_MOST - (counts[holder] or 0)
-  if free > 0 then
-    local last = math.min(#ids, at + free - 1)
-    local claim = { 'XCLAIM', stream, group, holder, 0, unpack(ids, at, last) }
-    for _, option in ipairs({ 'IDLE', HELD_IDLE_MS, 'JUSTID' }) do claim[#claim + 1] = option end
-    for _, id in ipairs(call(unpack(claim))) do byId[id] = nil end
-    at = last + 1
-  end
-  number = number + 1
-end
--- XCLAIM has taken off the PEL, and left out of its answer, what is no longer in the stream.
-for _, id in ipairs(ids) do
-  local entry = byId[id]
-  if entry then
-    entry.reason = 'payload-missing'
-    deadLetter(dead, entry)
-    missing = missing + 1
-  end
+  deadLettered, missing = deadLetterAll(keys.stream, group, keys.dead, poison)
+  missing = missing + hold(keys.stream, group, keys.dead, rest, counts)
+  expired = #poison + #rest
+  if nextCursor ~= cursor then call('HSET', keys.config, 'swept:' .. group, nextCursor) end
 end
 
-if nextCursor ~= cursor then call('HSET', config, cursorField, nextCursor) end
-return reply({ #ids + #poison, deadLettered, missing, nextCursor == '-' and 0 or 1 })
+-- The side store needs no holders: only what has no try left is taken out.
+if settings[4] then
+  local now = string.format('%.0f', redisNowMs())
+  local poison = {}
+  for _, entry in ipairs(readAgain(keys, call('ZRANGEBYSCORE', keys.due, '-' .. now, '(0', 'LIMIT', 0, slice))) do
+    if entry.deliveries >= maxDeliveries then
+      entry.reason = 'max-deliveries'
+      deadLetter(keys.dead, entry)
+      poison[#poison + 1] = entry
+    end
+  end
+  removeAgain(keys, poison)
+  expired, deadLettered = expired + #poison, deadLettered + #poison
+end
+return reply({ expired, deadLettered, missing, nextCursor == '-' and 0 or 1 })
 `,
 );

@@ -1,25 +1,22 @@
-import { type LeaseFormat, leaseFormat } from "../lease.ts";
-import { decodeEntry, messageJson } from "../message.ts";
+import { leaseFormat } from "../lease.ts";
 import { type Outcome, type Reply, ReplyError } from "../redis/connection.ts";
 import type { Call } from "../redis/redis.ts";
 import { asArray, asArrayOrEmpty, asNumber, asText } from "../redis/reply.ts";
 import { reclaimPollScript } from "../scripts/reclaim-poll.lua.ts";
+import { BATCH_BYTES, DeliveryReader, roomFor } from "./delivery.ts";
 import { isReclaimPoll, nextPoll, readPollState, writePollState } from "./poll-state.ts";
 import { GROUP_DEFAULTS, STREAM_DEFAULTS } from "./settings.ts";
 import type { CachedSettings, SettingsCache } from "./settings-cache.ts";
-import { acknowledgeCall, readLeases, type Settled } from "./settle.ts";
-import { type EventStream, groupError } from "./stream.ts";
+import { planSettle, type Settled, type SettleRequest } from "./settle.ts";
+import { type EventStream, groupError, groupKeys } from "./stream.ts";
 
-/** How much one batch may hold, by the stream's `maxMessageBytes`: Upstash refuses to send a reply above 10 MB. */
-const BATCH_BYTES = 8 * 1024 * 1024;
-
-export interface ConsumeRequest {
+export interface ConsumeRequest extends SettleRequest {
   readonly consumer: string;
   /** 1 to 1,000. */
   readonly batchSize: number;
-  /** Leases of what was done with since the last poll. */
-  readonly acks: readonly string[];
   readonly pollState?: string | undefined;
+  /** First what this consumer holds already: for one that restarts under its name. */
+  readonly recover: boolean;
 }
 
 export interface Batch {
@@ -36,7 +33,7 @@ interface Handed {
   readonly messages: readonly string[];
   readonly ackWaitMs: number;
   readonly room: number;
-  readonly moreExpired: boolean;
+  readonly moreWaiting: boolean;
 }
 
 /** One of the two kinds of poll: the call to make, and how to read what it answers. */
@@ -45,106 +42,102 @@ interface Poll {
   decode(reply: Reply): Handed;
 }
 
+/** What polls have besides the request. */
+export interface PollContext {
+  readonly cache: SettingsCache;
+  /** Unix milliseconds; only a hint, Redis' own clock decides. */
+  readonly nowMs: number;
+}
+
 /**
- * Acknowledges the last batch and hands out the next one, in one round trip that never waits.
- * @throws {WeirError} `unknown-stream`, `unknown-group`; `too-many-pending` (the acks were applied)
+ * Settles the last batch and hands out the next one, in one round trip that never waits.
+ * @throws {WeirError} `unknown-stream`, `unknown-group`; `too-many-pending` (the last batch was settled)
  */
 export async function consume(
   stream: EventStream,
   group: string,
   request: ConsumeRequest,
-  cache: SettingsCache,
+  context: PollContext,
 ): Promise<Batch> {
   const state = readPollState(request.pollState);
-  const settings = cache.get(stream, group);
+  const settings = context.cache.get(stream, group);
   // A fast poll must know the settings beforehand; the script of a reclaim poll reads them itself.
-  const wasReclaim = settings === undefined || isReclaimPoll(state);
-  const poll = wasReclaim ? reclaimPoll(stream, group, request, cache) : fastPoll(stream, group, request, settings);
+  const wasReclaim = settings === undefined || request.recover || isReclaimPoll(state);
+  const poll = wasReclaim ? reclaimPoll(stream, group, request, context) : fastPoll(stream, group, request, settings);
 
-  const leases = readLeases(stream, group, request.acks);
-  const acknowledge = acknowledgeCall(stream, group, leases);
-  const outcomes = await stream.redis.pipeline(acknowledge === undefined ? [poll.call] : [acknowledge, poll.call]);
-  const acked = acknowledge === undefined ? 0 : (outcomes[0] ?? null);
-  if (acked instanceof ReplyError) throw await groupError(stream, group, acked);
-  const handed = await decodePoll(stream, group, poll, outcomes.at(-1) ?? null);
+  const plan = planSettle(stream, group, request);
+  const outcomes = await stream.redis.pipeline([...plan.calls, poll.call]);
+  const { settled, handed } = await decodeAll(stream, group, () => ({
+    settled: plan.decode(outcomes.slice(0, -1)),
+    handed: decodePoll(poll, outcomes.at(-1) ?? null),
+  }));
 
-  const { messages, room, moreExpired, ackWaitMs } = handed;
-  const next = nextPoll(state, { wasReclaim, handedOut: messages.length, room, moreExpired });
-  return {
-    messages,
-    settled: { acked: asNumber(acked), stale: leases.stale },
-    ackWaitMs,
-    pollState: writePollState(next.state),
-    pollAfterMs: next.pollAfterMs,
-  };
+  const { messages, room, moreWaiting, ackWaitMs } = handed;
+  const next = nextPoll(state, { wasReclaim, handedOut: messages.length, room, moreWaiting });
+  return { messages, settled, ackWaitMs, pollState: writePollState(next.state), pollAfterMs: next.pollAfterMs };
 }
 
-async function decodePoll(stream: EventStream, group: string, poll: Poll, outcome: Outcome): Promise<Handed> {
+async function decodeAll<Decoded>(stream: EventStream, group: string, decode: () => Decoded): Promise<Decoded> {
+  try {
+    return decode();
+  } catch (error) {
+    throw await groupError(stream, group, error);
+  }
+}
+
+function decodePoll(poll: Poll, outcome: Outcome): Handed {
+  if (outcome instanceof ReplyError) throw outcome;
   // A script that was refused new messages hands Redis' words on, so that its commands are still counted.
-  const refused = Array.isArray(outcome) && outcome[0] === "refused" ? new ReplyError(asText(outcome[1])) : outcome;
-  if (refused instanceof ReplyError) throw await groupError(stream, group, refused);
-  return poll.decode(refused);
+  if (Array.isArray(outcome) && outcome[0] === "refused") throw new ReplyError(asText(outcome[1]));
+  return poll.decode(outcome);
 }
 
 /** New messages only, by one plain command. */
 function fastPoll(stream: EventStream, group: string, request: ConsumeRequest, settings: CachedSettings): Poll {
   const room = roomFor(request.batchSize, settings.maxMessageBytes);
-  const lease = leaseFormat(stream.name, group);
+  const reader = new DeliveryReader(leaseFormat(stream.name, group), request.consumer);
   return {
     call: ["XREADGROUP", "GROUP", group, request.consumer, "COUNT", room, "STREAMS", stream.keys.stream, ">"],
     decode: (reply) => ({
-      messages: firstDeliveries(asArray(asArrayOrEmpty(reply)[0] ?? [null, []])[1], lease, request.consumer),
+      messages: reader.first(asArray(asArrayOrEmpty(reply)[0] ?? [null, []])[1]),
       ackWaitMs: settings.ackWaitMs,
       room,
-      moreExpired: false,
+      moreWaiting: false,
     }),
   };
 }
 
-/** Expired deliveries first, then new messages, by one script. */
-function reclaimPoll(stream: EventStream, group: string, request: ConsumeRequest, cache: SettingsCache): Poll {
-  const { consumer, batchSize } = request;
-  const lease = leaseFormat(stream.name, group);
+/** Expired deliveries and what is due in the side store first, then new messages, by one script. */
+function reclaimPoll(stream: EventStream, group: string, request: ConsumeRequest, { cache, nowMs }: PollContext): Poll {
+  const { consumer, batchSize, recover } = request;
+  const reader = new DeliveryReader(leaseFormat(stream.name, group), consumer);
+  const { ackWaitMs, maxDeliveries } = GROUP_DEFAULTS;
   return {
     call: {
       script: reclaimPollScript,
-      keys: [stream.keys.stream, stream.keys.config, stream.keys.dead(group)],
+      keys: groupKeys(stream, group),
       args: [
         group,
         consumer,
         batchSize,
         BATCH_BYTES,
-        GROUP_DEFAULTS.ackWaitMs,
-        GROUP_DEFAULTS.maxDeliveries,
+        ackWaitMs,
+        maxDeliveries,
         STREAM_DEFAULTS.maxMessageBytes,
+        nowMs,
+        recover ? 1 : 0,
       ],
     },
     decode(reply) {
-      const [ackWait, maxBytes, again, earlier, fresh, more] = asArray(reply);
+      const [ackWait, maxBytes, again, earlier, due, fresh, more] = asArray(reply);
       const settings = { ackWaitMs: asNumber(ackWait), maxMessageBytes: asNumber(maxBytes) };
       cache.set(stream, group, settings);
-      const counts = asArray(earlier).map(asNumber);
-      const redelivered = asArray(again).map((entry, i) => delivery(entry, lease, consumer, (counts[i] ?? 0) + 1));
       return {
-        messages: [...redelivered, ...firstDeliveries(fresh, lease, consumer)],
+        messages: [...reader.again(again, earlier), ...reader.fromSideStore(due), ...reader.first(fresh)],
         ackWaitMs: settings.ackWaitMs,
         room: roomFor(batchSize, settings.maxMessageBytes),
-        moreExpired: more === 1,
+        moreWaiting: more === 1,
       };
     },
   };
-}
-
-/** How many messages a batch may have: COUNT cannot limit bytes, so the largest message that there may be does. */
-function roomFor(batchSize: number, maxMessageBytes: number): number {
-  return Math.max(1, Math.min(batchSize, Math.floor(BATCH_BYTES / maxMessageBytes)));
-}
-
-function firstDeliveries(entries: Reply | undefined, lease: LeaseFormat, consumer: string): string[] {
-  return asArray(entries).map((entry) => delivery(entry, lease, consumer, 1));
-}
-
-function delivery(reply: Reply, lease: LeaseFormat, consumer: string, deliveries: number): string {
-  const { id, fields } = decodeEntry(reply);
-  return messageJson(id, fields, { deliveries, lease: lease.write({ id, deliveries, consumer }) });
 }

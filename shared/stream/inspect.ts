@@ -29,6 +29,7 @@ export interface GroupInfo {
   readonly lag: number | null;
   readonly lagIs: "exact" | "estimated" | "unknown";
   readonly pending: number;
+  /** Messages that are to come back: retried with a delay, replayed, and not yet handed out again. */
   readonly delayed: number;
   readonly lastDeliveredId: string;
   /** How many consumers the group has, those of Weir's own included. */
@@ -119,7 +120,7 @@ export async function groupInfo(stream: EventStream, group: string, nowMs: numbe
   return found;
 }
 
-/** The groups whose names are wanted, by name; two round trips, and two commands for each of them. */
+/** The groups whose names are wanted, by name; two round trips, and four commands for each of them. */
 async function readGroups(
   stream: EventStream,
   nowMs: number,
@@ -143,7 +144,8 @@ async function readGroups(
   return shown.map((group, i) => ({
     ...group,
     ...(group.lag === null ? estimateLag(group.lastDeliveredId, figures) : { lag: group.lag, lagIs: "exact" as const }),
-    delayed: 0,
+    pending: group.pending + (details[i]?.handedAgain ?? 0),
+    delayed: details[i]?.delayed ?? 0,
     oldestPendingMs: details[i]?.oldestPendingMs ?? null,
     deadLetters: details[i]?.deadLetters ?? 0,
     config: decodeGroupConfig(settings, group.name),
@@ -161,24 +163,37 @@ function decodeGroup(reply: Reply) {
   };
 }
 
+interface GroupDetails {
+  readonly oldestPendingMs: number | null;
+  readonly deadLetters: number;
+  /** What was handed out of the side store. */
+  readonly handedAgain: number;
+  readonly delayed: number;
+}
+
 async function groupDetails(
   { keys, redis }: EventStream,
   groups: readonly { readonly name: string }[],
   nowMs: number,
-): Promise<{ oldestPendingMs: number | null; deadLetters: number }[]> {
+): Promise<GroupDetails[]> {
   if (groups.length === 0) return [];
   const outcomes = await redis.pipeline(
     groups.flatMap(({ name }): Command[] => [
       ["XPENDING", keys.stream, name],
       ["XLEN", keys.dead(name)],
+      // The side store: what is handed out has negative scores, what waits positive ones.
+      ["ZCOUNT", keys.againDue(name), "-inf", "(0"],
+      ["ZCOUNT", keys.againDue(name), "(0", "+inf"],
     ]),
   );
   return groups.map((_, i) => {
-    const summary = asArray(unwrap(outcomes[2 * i] ?? null));
-    const oldest = asTextOrNull(summary[1]);
+    const [summary = null, deadLetters, handedAgain, delayed] = outcomes.slice(4 * i, 4 * i + 4).map(unwrap);
+    const oldest = asTextOrNull(asArray(summary)[1]);
     return {
       oldestPendingMs: oldest === null ? null : Math.max(0, nowMs - timeOfId(oldest)),
-      deadLetters: asNumber(unwrap(outcomes[2 * i + 1] ?? null)),
+      deadLetters: asNumber(deadLetters),
+      handedAgain: asNumber(handedAgain),
+      delayed: asNumber(delayed),
     };
   });
 }

@@ -1,7 +1,6 @@
 import { WeirError } from "../errors.ts";
 import { idBefore, type Position } from "../ids.ts";
 import { registryKey } from "../keys.ts";
-import type { Outcome } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
 import { configureGroupScript } from "../scripts/configure-group.lua.ts";
 import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
@@ -9,10 +8,10 @@ import { deleteGroupScript } from "../scripts/delete-group.lua.ts";
 import { deleteStreamScript } from "../scripts/delete-stream.lua.ts";
 import { type StreamInfo, streamInfo } from "./inspect.ts";
 import { GROUP_FIELDS, type Patch, patchArguments } from "./settings.ts";
-import { type EventStream, unknownGroup, unknownStream } from "./stream.ts";
+import { type EventStream, groupKeys, unknownGroup, unknownStream } from "./stream.ts";
 
 export type StreamPatch = Patch<"maxAgeMs" | "maxLength" | "maxMessageBytes" | "dedupeWindowMs">;
-export type GroupPatch = Patch<"ackWaitMs" | "maxDeliveries">;
+export type GroupPatch = Patch<"ackWaitMs" | "maxDeliveries" | "backoffMinMs" | "backoffMaxMs">;
 
 /**
  * Creates a stream, or changes the settings that the patch names; adopts a Redis stream that is there.
@@ -49,7 +48,7 @@ export async function deleteStream(stream: EventStream, keyPrefix: string): Prom
   const deleted = await redis.send({
     script: deleteStreamScript,
     keys: [keys.stream, keys.config],
-    args: [keys.dead("")],
+    args: [keys.dead(""), keys.again(""), keys.againDue("")],
   });
   // The registry last: a crash in between leaves a name that the reaper forgets.
   await redis.send(["ZREM", registryKey(keyPrefix), name]);
@@ -83,10 +82,9 @@ export async function configureGroup(
 
 /** @throws {WeirError} `unknown-stream`, `unknown-group` */
 export async function deleteGroup(stream: EventStream, group: string): Promise<void> {
-  const { keys, redis } = stream;
-  const outcome: Outcome = await redis.send({
+  const outcome = await stream.redis.send({
     script: deleteGroupScript,
-    keys: [keys.stream, keys.config, keys.dead(group)],
+    keys: groupKeys(stream, group),
     args: [group, ...GROUP_FIELDS],
   });
   if (outcome === "unknown-stream") throw unknownStream(stream);
@@ -102,7 +100,7 @@ function nameOfStart(start: Position | undefined): string {
 }
 
 /** The id that a group which starts there has read up to. A start at an id reads on after it, as in Redis. */
-function lastReadBefore(start: Position | undefined): string {
+export function lastReadBefore(start: Position | undefined): string {
   if (start === undefined || start.kind === "last") return "$";
   if (start.kind === "first") return "0-0";
   return start.kind === "id" ? start.id : idBefore(start.ms);

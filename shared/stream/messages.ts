@@ -57,7 +57,7 @@ export function decodeRange(reply: Reply): Page<Entry> | undefined {
 }
 
 /** An incomplete id (ms alone) is the first of that millisecond as a start, and the last as an end: Redis' own rule. */
-function boundOf(position: Position | undefined, fallback: "-" | "+"): string {
+export function boundOf(position: Position | undefined, fallback: "-" | "+"): string {
   if (position === undefined) return fallback;
   if (position.kind === "first") return "-";
   if (position.kind === "last") return "+";

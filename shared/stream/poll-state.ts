@@ -38,22 +38,22 @@ export interface PollResult {
   readonly handedOut: number;
   /** How many it could have handed out. */
   readonly room: number;
-  /** Whether a reclaim poll left expired deliveries behind. */
-  readonly moreExpired: boolean;
+  /** Whether a reclaim poll left something behind that is to be handed out again. */
+  readonly moreWaiting: boolean;
 }
 
 /** The state after a poll, and how long to wait before the next: 0 when there is more, ever longer when there is nothing. */
 export function nextPoll(state: PollState | undefined, result: PollResult): { state: PollState; pollAfterMs: number } {
-  const { wasReclaim, handedOut, room, moreExpired } = result;
+  const { wasReclaim, handedOut, room, moreWaiting } = result;
   const idlePolls = handedOut > 0 ? 0 : Math.min((state?.idlePolls ?? 0) + 1, 999_999);
   const slack = handedOut < room;
   const next = {
-    // More has expired: one fast poll, then a reclaim poll, so that neither old nor new messages starve.
-    fastPolls: wasReclaim ? (moreExpired ? POLLS_PER_RECLAIM - 2 : 0) : (state?.fastPolls ?? 0) + 1,
+    // More is waiting: one fast poll, then a reclaim poll, so that neither old nor new messages starve.
+    fastPolls: wasReclaim ? (moreWaiting ? POLLS_PER_RECLAIM - 2 : 0) : (state?.fastPolls ?? 0) + 1,
     idlePolls,
     // A fast poll with slack has seen all new messages: time to look for expired ones, the first time at once.
     reclaimNext: !wasReclaim && slack && idlePolls <= 1,
   };
-  if (!slack || moreExpired || next.reclaimNext) return { state: next, pollAfterMs: 0 };
+  if (!slack || moreWaiting || next.reclaimNext) return { state: next, pollAfterMs: 0 };
   return { state: next, pollAfterMs: Math.min(LEAST_PAUSE_MS * 2 ** Math.min(idlePolls, 20), MOST_PAUSE_MS) };
 }

@@ -16,6 +16,8 @@ export interface StreamConfig {
 export interface GroupConfig {
   readonly ackWaitMs: number;
   readonly maxDeliveries: number;
+  /** Between which delays a retry without one comes back. */
+  readonly backoff: { readonly minMs: number; readonly maxMs: number };
 }
 
 export const STREAM_DEFAULTS: StreamConfig = {
@@ -24,10 +26,24 @@ export const STREAM_DEFAULTS: StreamConfig = {
   dedupeWindowMs: 5 * 60_000,
 };
 
-export const GROUP_DEFAULTS: GroupConfig = { ackWaitMs: 30_000, maxDeliveries: 5 };
+export const GROUP_DEFAULTS: GroupConfig = {
+  ackWaitMs: 30_000,
+  maxDeliveries: 5,
+  backoff: { minMs: 1_000, maxMs: 15 * 60_000 },
+};
 
 /** Fields of the config hash that belong to a group, each followed by `:<group>`; deleted with it. */
-export const GROUP_FIELDS = ["start", "ackWaitMs", "maxDeliveries", "cursor", "swept", "pruned"] as const;
+export const GROUP_FIELDS = [
+  "start",
+  "ackWaitMs",
+  "maxDeliveries",
+  "backoffMinMs",
+  "backoffMaxMs",
+  "cursor",
+  "swept",
+  "pruned",
+  "againDue",
+] as const;
 
 /** What a PUT names: absent is unchanged, null is back to the default. */
 export type Patch<Fields extends string> = { readonly [Field in Fields]?: string | number | null | undefined };
@@ -61,6 +77,10 @@ export function decodeGroupConfig(hash: ConfigHash, group: string): GroupConfig 
   return {
     ackWaitMs: numberAt(hash, `ackWaitMs:${group}`, GROUP_DEFAULTS.ackWaitMs),
     maxDeliveries: numberAt(hash, `maxDeliveries:${group}`, GROUP_DEFAULTS.maxDeliveries),
+    backoff: {
+      minMs: numberAt(hash, `backoffMinMs:${group}`, GROUP_DEFAULTS.backoff.minMs),
+      maxMs: numberAt(hash, `backoffMaxMs:${group}`, GROUP_DEFAULTS.backoff.maxMs),
+    },
   };
 }
 

@@ -1,61 +1,186 @@
-import { leaseFormat } from "../lease.ts";
-import { type Command, ReplyError } from "../redis/connection.ts";
-import { unwrap } from "../redis/redis.ts";
-import { asNumber } from "../redis/reply.ts";
-import { type EventStream, groupError } from "./stream.ts";
+import { compareIds } from "../ids.ts";
+import { type Lease, leaseFormat } from "../lease.ts";
+import { type Outcome, ReplyError } from "../redis/connection.ts";
+import { type Call, unwrap } from "../redis/redis.ts";
+import { asArray, asNumber, asText } from "../redis/reply.ts";
+import { settleScript } from "../scripts/settle.lua.ts";
+import { GROUP_DEFAULTS } from "./settings.ts";
+import { type EventStream, groupError, groupKeys } from "./stream.ts";
+
+/** What to do with deliveries, by their leases. A lease is in one of the lists at most. */
+export interface SettleRequest {
+  readonly acks: readonly string[];
+  readonly retries: readonly Retry[];
+  readonly rejects: readonly Reject[];
+  readonly extends: readonly string[];
+}
+
+export interface Retry {
+  readonly lease: string;
+  /** When to hand it out again; undefined: by the group's backoff. */
+  readonly delayMs?: number | undefined;
+  /** The consumer's words, for the dead letter if there is no delivery left. */
+  readonly reason?: string | undefined;
+}
+
+export interface Reject {
+  readonly lease: string;
+  readonly reason?: string | undefined;
+}
 
 /** A lease that could not be settled, and why. */
 export interface StaleLease {
   readonly lease: string;
-  /** `foreign`: of another stream or group; `malformed`: no whole lease. */
-  readonly outcome: "foreign" | "malformed";
+  /**
+   * `superseded`: another delivery holds the message; `settled`: none does; `foreign`: of another stream or group;
+   * `malformed`: no whole lease. Acknowledgements are late without harm, and have only the last two.
+   */
+  readonly outcome: "superseded" | "settled" | "foreign" | "malformed";
 }
 
-/** What settling did. An acknowledgement of what is settled already is no error and counts nothing. */
+/** What settling did; of acknowledgements it counts those that took something off the pending ones. */
 export interface Settled {
   readonly acked: number;
+  readonly retried: number;
+  readonly rejected: number;
+  readonly extended: number;
   readonly stale: readonly StaleLease[];
 }
 
-/** Leases as read: the entries to acknowledge, and what cannot be. */
-export interface ReadLeases {
-  readonly ids: readonly string[];
-  readonly stale: readonly StaleLease[];
+/** The calls that settle, to be sent in a pipeline with others, and how to read their outcomes. */
+export interface SettlePlan {
+  readonly calls: readonly Call[];
+  /** @throws {ReplyError} what Redis answered instead */
+  decode(outcomes: readonly Outcome[]): Settled;
 }
 
-export function readLeases(stream: EventStream, group: string, leases: readonly string[]): ReadLeases {
-  const format = leaseFormat(stream.name, group);
-  const ids = new Set<string>();
+/** Plans settling: acknowledgements by plain commands, the rest by one script that is fenced by the leases. */
+export function planSettle(stream: EventStream, group: string, request: SettleRequest): SettlePlan {
   const stale: StaleLease[] = [];
-  for (const lease of leases) {
-    const read = format.read(lease);
-    if (typeof read === "string") stale.push({ lease, outcome: read });
-    else ids.add(read.id);
-  }
-  return { ids: [...ids], stale };
+  const acks = planAcks(stream, group, readAll(stream, group, request.acks, stale));
+  const fenced = planFenced(stream, group, request, stale);
+  return {
+    calls: [...acks, ...(fenced === undefined ? [] : [fenced.call])],
+    decode(outcomes) {
+      const fault = outcomes.find((outcome) => outcome instanceof ReplyError);
+      if (fault !== undefined) throw fault;
+      const replies = outcomes.map(unwrap);
+      // XACK and HDEL count; ZREM, after HDEL, only tidies up.
+      const acked = acks.reduce((sum, [name], i) => (name === "ZREM" ? sum : sum + asNumber(replies[i])), 0);
+      const rest = fenced?.decode(replies[acks.length] ?? null) ?? { retried: 0, rejected: 0, extended: 0, stale: [] };
+      return { acked, ...rest, stale: [...stale, ...rest.stale] };
+    },
+  };
 }
 
 /**
- * The acknowledgement as a command, also for deliveries whose lease has expired: the work was done.
- * @returns undefined when there is nothing to acknowledge
- */
-export function acknowledgeCall(stream: EventStream, group: string, { ids }: ReadLeases): Command | undefined {
-  return ids.length === 0 ? undefined : ["XACK", stream.keys.stream, group, ...ids];
-}
-
-/**
- * Acknowledges deliveries, in one round trip.
+ * Settles deliveries, in one round trip.
  * @throws {WeirError} `unknown-stream`, `unknown-group`
  */
-export async function settle(stream: EventStream, group: string, acks: readonly string[]): Promise<Settled> {
-  const leases = readLeases(stream, group, acks);
-  const acknowledge = acknowledgeCall(stream, group, leases);
+export async function settle(stream: EventStream, group: string, request: SettleRequest): Promise<Settled> {
+  const plan = planSettle(stream, group, request);
   // XACK says 0 for a missing stream or group: XPENDING, cheap however much is pending, tells.
-  const probe: Command = ["XPENDING", stream.keys.stream, group];
-  const [first = null, last = first] = await stream.redis.pipeline(
-    acknowledge === undefined ? [probe] : [acknowledge, probe],
-  );
-  const fault = [first, last].find((outcome) => outcome instanceof ReplyError);
-  if (fault !== undefined) throw await groupError(stream, group, fault);
-  return { acked: acknowledge === undefined ? 0 : asNumber(unwrap(first)), stale: leases.stale };
+  const outcomes = await stream.redis.pipeline([["XPENDING", stream.keys.stream, group], ...plan.calls]);
+  const [probe = null, ...settled] = outcomes;
+  if (probe instanceof ReplyError) throw await groupError(stream, group, probe);
+  try {
+    return plan.decode(settled);
+  } catch (error) {
+    throw await groupError(stream, group, error);
+  }
+}
+
+/** Reads leases, each once; those that are none go to `stale`. */
+function readAll(
+  stream: EventStream,
+  group: string,
+  leases: readonly string[],
+  stale: StaleLease[],
+): { text: string; lease: Lease }[] {
+  const format = leaseFormat(stream.name, group);
+  return [...new Set(leases)].flatMap((text) => {
+    const lease = format.read(text);
+    if (typeof lease === "object") return [{ text, lease }];
+    stale.push({ lease: text, outcome: lease });
+    return [];
+  });
+}
+
+type PlainCommand = readonly [name: "XACK" | "HDEL" | "ZREM", key: string, ...members: string[]];
+
+/** Also for a delivery whose lease has expired or that another holds by now: the work was done. */
+function planAcks({ keys }: EventStream, group: string, leases: readonly { lease: Lease }[]): PlainCommand[] {
+  const main = leases.flatMap(({ lease }) => (lease.side === undefined ? [lease.id] : []));
+  const sides = leases.flatMap(({ lease }) => lease.side ?? []);
+  const members = leases.flatMap(({ lease }) => (lease.side === undefined ? [] : [handedMember(lease, lease.side)]));
+  const calls: PlainCommand[] = [];
+  if (main.length > 0) calls.push(["XACK", keys.stream, group, ...new Set(main)]);
+  if (sides.length > 0) {
+    calls.push(["HDEL", keys.again(group), ...new Set(sides)], ["ZREM", keys.againDue(group), ...members]);
+  }
+  return calls;
+}
+
+/** The member of the side store's schedule that stands for a delivery: see `scripts/again.ts`. */
+function handedMember({ deliveries, consumer }: Lease, side: string): string {
+  return `${side} ${deliveries} h ${consumer}`;
+}
+
+interface Fenced {
+  readonly call: Call;
+  decode(reply: Parameters<typeof asArray>[0]): Omit<Settled, "acked">;
+}
+
+function planFenced(
+  stream: EventStream,
+  group: string,
+  request: SettleRequest,
+  stale: StaleLease[],
+): Fenced | undefined {
+  const asked = [
+    ...request.extends.map((lease) => ({ action: "extend", lease, delayMs: undefined, reason: undefined })),
+    ...request.retries.map((retry) => ({ action: "retry", delayMs: undefined, reason: undefined, ...retry })),
+    ...request.rejects.map((reject) => ({ action: "reject", delayMs: undefined, reason: undefined, ...reject })),
+  ];
+  const byLease = new Map(asked.map((item) => [item.lease, item]));
+  const items = readAll(stream, group, [...byLease.keys()], stale)
+    .map(({ text, lease }) => ({ ...byLease.get(text), text, lease }))
+    .sort((a, b) => compareText(a.lease.consumer, b.lease.consumer) || compareIds(a.lease.id, b.lease.id));
+  if (items.length === 0) return undefined;
+  const rows = items.map(({ action, lease, delayMs, reason }, i) => [
+    i,
+    action,
+    lease.id,
+    lease.side ?? "",
+    lease.deliveries,
+    lease.consumer,
+    delayMs ?? -1,
+    Math.random(),
+    reason ?? "",
+  ]);
+  const { ackWaitMs, maxDeliveries, backoff } = GROUP_DEFAULTS;
+  return {
+    call: {
+      script: settleScript,
+      keys: groupKeys(stream, group),
+      args: [group, ackWaitMs, maxDeliveries, backoff.minMs, backoff.maxMs, JSON.stringify(rows)],
+    },
+    decode(reply) {
+      const [extended, retried, rejected, notHeld] = asArray(reply);
+      return {
+        extended: asNumber(extended),
+        retried: asNumber(retried),
+        rejected: asNumber(rejected),
+        stale: asArray(notHeld).map((row) => {
+          const [number, outcome] = asArray(row);
+          const lease = items[asNumber(number)]?.text ?? "";
+          return { lease, outcome: asText(outcome) === "superseded" ? "superseded" : "settled" };
+        }),
+      };
+    },
+  };
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

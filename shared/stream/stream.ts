@@ -10,6 +10,11 @@ export interface EventStream {
   readonly keys: StreamKeys;
 }
 
+/** The keys of one group, in the order in which the scripts of delivery take them. */
+export function groupKeys({ keys }: EventStream, group: string): readonly string[] {
+  return [keys.stream, keys.config, keys.dead(group), keys.again(group), keys.againDue(group)];
+}
+
 /** Names a stream; nothing is read and it need not be there. */
 export function openStream(redis: Redis, keyPrefix: string, name: string): EventStream {
   return { redis, name, keys: streamKeys(keyPrefix, name) };

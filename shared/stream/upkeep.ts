@@ -7,7 +7,7 @@ import { removeIdleConsumersScript } from "../scripts/remove-idle-consumers.lua.
 import { sweepScript } from "../scripts/sweep.lua.ts";
 import { trimScript } from "../scripts/trim.lua.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
-import type { EventStream } from "./stream.ts";
+import { type EventStream, groupKeys } from "./stream.ts";
 
 /** The steps of upkeep as calls, so that the reaper can put those of many streams into one round trip. */
 
@@ -24,10 +24,10 @@ export interface Swept {
 }
 
 /** Takes expired deliveries off dead consumers, and messages without another try to the dead letters. */
-export function sweepCall({ keys }: EventStream, group: string): ScriptCall {
+export function sweepCall(stream: EventStream, group: string): ScriptCall {
   return {
     script: sweepScript,
-    keys: [keys.stream, keys.config, keys.dead(group)],
+    keys: groupKeys(stream, group),
     args: [group, SWEEP_SLICE, GROUP_DEFAULTS.ackWaitMs, GROUP_DEFAULTS.maxDeliveries],
   };
 }

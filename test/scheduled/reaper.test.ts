@@ -8,10 +8,9 @@ import { Redis } from "../../shared/redis/redis.ts";
 import { listDeadLetters } from "../../shared/stream/dead-letters.ts";
 import { groupInfo, listConsumers, listPending, listStreams } from "../../shared/stream/inspect.ts";
 import { configureGroup, configureStream } from "../../shared/stream/manage.ts";
-import { settle } from "../../shared/stream/settle.ts";
 import { openStream } from "../../shared/stream/stream.ts";
 import { nativeClient, TRANSPORTS } from "../support/redis.ts";
-import { age, leasesOf, makeStream, poll, produceNumbers, type TestStream } from "../support/streams.ts";
+import { age, leasesOf, makeStream, poll, produceNumbers, settleSome, type TestStream } from "../support/streams.ts";
 
 function contextOf(stream: TestStream, redis = stream.redis): JobContext {
   return { redis, keyPrefix: stream.prefix, consumerIdleMs: 86_400_000 };
@@ -23,7 +22,7 @@ async function makeWork() {
   await configureGroup(stream, "g", undefined, { maxDeliveries: 2 });
   const native = nativeClient();
   const done = await produceNumbers(stream, 5);
-  await settle(stream, "g", leasesOf((await poll(stream, "g", { consumer: "idle" })).messages));
+  await settleSome(stream, "g", { acks: leasesOf((await poll(stream, "g", { consumer: "idle" })).messages) });
   const poison = await produceNumbers(stream, 2);
   for (const consumer of ["p1", "p2", "p2"]) {
     await poll(stream, "g", { consumer });
@@ -86,7 +85,7 @@ test("a consumer that is idle for long goes, unless it holds something", async (
   const stream = await makeStream(["g"]);
   await produceNumbers(stream, 2);
   const first = await poll(stream, "g", { consumer: "done", batchSize: 1 });
-  await settle(stream, "g", leasesOf(first.messages));
+  await settleSome(stream, "g", { acks: leasesOf(first.messages) });
   await poll(stream, "g", { consumer: "holds", batchSize: 1 });
   const context = { ...contextOf(stream), consumerIdleMs: 0 };
   expect((await runReaper(context, Date.now())).groups).toMatchObject([{ consumersRemoved: 1 }]);

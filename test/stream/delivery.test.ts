@@ -4,9 +4,8 @@ import { groupInfo, listPending } from "../../shared/stream/inspect.ts";
 import { configureGroup, configureStream, deleteStream } from "../../shared/stream/manage.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
-import { settle } from "../../shared/stream/settle.ts";
 import { nativeClient, type TransportName } from "../support/redis.ts";
-import { age, leasesOf, makeStream, poll, produceNumbers } from "../support/streams.ts";
+import { age, leasesOf, makeStream, poll, produceNumbers, settleSome } from "../support/streams.ts";
 
 describe.each<TransportName>(["tcp", "rest"])("over %s", (transport) => {
   test("a batch whose consumer crashed is handed to another after its lease, in order, as delivery 2", async () => {
@@ -17,7 +16,7 @@ describe.each<TransportName>(["tcp", "rest"])("over %s", (transport) => {
     await age(nativeClient(), stream, "g");
     const again = await poll(stream, "g", { consumer: "other" });
     expect(again.messages.map(({ id, deliveries }) => [id, deliveries])).toEqual(ids.map((id) => [id, 2]));
-    expect(await settle(stream, "g", leasesOf(again.messages))).toMatchObject({ acked: 5, stale: [] });
+    expect(await settleSome(stream, "g", { acks: leasesOf(again.messages) })).toMatchObject({ acked: 5, stale: [] });
   });
 
   test("an acknowledgement that comes late, or twice, does no harm", async () => {
@@ -26,8 +25,8 @@ describe.each<TransportName>(["tcp", "rest"])("over %s", (transport) => {
     const first = await poll(stream, "g", { consumer: "slow" });
     await age(nativeClient(), stream, "g");
     await poll(stream, "g", { consumer: "other" });
-    expect(await settle(stream, "g", leasesOf(first.messages))).toMatchObject({ acked: 2, stale: [] });
-    expect(await settle(stream, "g", leasesOf(first.messages))).toMatchObject({ acked: 0, stale: [] });
+    expect(await settleSome(stream, "g", { acks: leasesOf(first.messages) })).toMatchObject({ acked: 2, stale: [] });
+    expect(await settleSome(stream, "g", { acks: leasesOf(first.messages) })).toMatchObject({ acked: 0, stale: [] });
   });
 });
 
@@ -35,7 +34,7 @@ test("groups are independent: each gets every message, and one's failures are no
   const stream = await makeStream(["a", "b"]);
   const ids = await produceNumbers(stream, 3);
   const a = await poll(stream, "a");
-  await settle(stream, "a", leasesOf(a.messages));
+  await settleSome(stream, "a", { acks: leasesOf(a.messages) });
   const b = await poll(stream, "b");
   expect(b.messages.map(({ id }) => id)).toEqual(ids);
   await age(nativeClient(), stream, "b");
@@ -58,7 +57,7 @@ test("a lease that is foreign or malformed is told, and touches nothing", async 
   const foreign = leasesOf((await poll(stream, "other")).messages);
   const [good = "", alsoGood = ""] = leasesOf(messages);
   const acks = [good, good, ...foreign, alsoGood.slice(0, -1), "", "1~x"];
-  const settled = await settle(stream, "g", acks);
+  const settled = await settleSome(stream, "g", { acks });
   expect(settled).toMatchObject({ acked: 1 });
   expect(settled.stale).toEqual([
     ...foreign.map((lease) => ({ lease, outcome: "foreign" })),
@@ -117,7 +116,7 @@ describe("a message that was delivered as often as it may be", () => {
           await age(native, stream, "g");
           continue;
         }
-        await settle(stream, "g", leasesOf(messages));
+        await settleSome(stream, "g", { acks: leasesOf(messages) });
         for (const { id } of messages) done.add(id);
         if (messages.length === 0 && (await groupInfo(stream, "g", Date.now())).pending === 0) break;
       }

@@ -1,9 +1,8 @@
 import { expect, test } from "vitest";
 import { configureGroup, type configureStream } from "../../shared/stream/manage.ts";
-import { settle } from "../../shared/stream/settle.ts";
 import { decodeTrimmed, trimCall } from "../../shared/stream/upkeep.ts";
 import { nativeClient } from "../support/redis.ts";
-import { leasesOf, makeStream, poll, produceNumbers, type TestStream } from "../support/streams.ts";
+import { leasesOf, makeStream, poll, produceNumbers, settleSome, type TestStream } from "../support/streams.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -22,7 +21,7 @@ async function idsIn(stream: TestStream): Promise<string[]> {
 /** Hands out `count` messages and acknowledges the first `acked` of them. */
 async function work(stream: TestStream, group: string, count: number, acked: number): Promise<void> {
   const { messages } = await poll(stream, group, { batchSize: count });
-  await settle(stream, group, leasesOf(messages.slice(0, acked)));
+  await settleSome(stream, group, { acks: leasesOf(messages.slice(0, acked)) });
 }
 
 test("a stream without limits is never trimmed", async () => {

@@ -5,6 +5,7 @@ import { type Batch, type ConsumeRequest, consume } from "../../shared/stream/co
 import { configureGroup, configureStream } from "../../shared/stream/manage.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
+import { type Settled, type SettleRequest, settle } from "../../shared/stream/settle.ts";
 import { type EventStream, openStream } from "../../shared/stream/stream.ts";
 import { openRedis, type TransportName, uniquePrefix } from "./redis.ts";
 
@@ -43,14 +44,23 @@ export async function produceNumbers(stream: EventStream, count: number): Promis
   return (await produce(stream, messages)).ids;
 }
 
+const NOTHING_SETTLED: SettleRequest = { acks: [], retries: [], rejects: [], extends: [] };
+
+/** Settles the lists that are named. */
+export function settleSome(stream: EventStream, group: string, request: Partial<SettleRequest>): Promise<Settled> {
+  return settle(stream, group, { ...NOTHING_SETTLED, ...request });
+}
+
 /** One poll without a cache, so a reclaim poll, unless a cache and state are given. */
 export async function poll(
   stream: EventStream,
   group: string,
   request: Partial<ConsumeRequest> = {},
   cache = new SettingsCache(),
+  nowMs = Date.now(),
 ): Promise<Omit<Batch, "messages"> & { messages: Delivery[] }> {
-  const batch = await consume(stream, group, { consumer: "c", batchSize: 100, acks: [], ...request }, cache);
+  const defaults = { ...NOTHING_SETTLED, consumer: "c", batchSize: 100, recover: false };
+  const batch = await consume(stream, group, { ...defaults, ...request }, { cache, nowMs });
   return { ...batch, messages: batch.messages.map((text): Delivery => JSON.parse(text)) };
 }
 

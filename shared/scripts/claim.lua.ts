@@ -1,0 +1,72 @@
+import { defineScript } from "../redis/script.ts";
+import { DEAD_LETTER_LUA } from "./dead-letter.ts";
+import { EXPIRED_LUA } from "./expired.ts";
+
+/**
+ * Hands pending messages to a consumer by hand: those named, or those idle for long. Charges a delivery each; what has
+ * none left goes to the dead letters.
+ * KEYS: stream, config, dead
+ * ARGV: group, consumer, least idle time in ms (-1: the group's ackWaitMs), 1 to allow less than ackWaitMs, most messages,
+ *       bytes per answer, defaults of ackWaitMs, maxDeliveries and maxMessageBytes, then ids, if named
+ * Returns { 'claimed', { id, fields } each, their deliveries so far } | { 'needs-force', ackWaitMs }
+ */
+export const claimScript = defineScript(
+  "claim",
+  EXPIRED_LUA,
+  DEAD_LETTER_LUA,
+  /* lua */ `
+local SLICE, SLICES = 1000, 10
+local stream, config, dead = KEYS[1], KEYS[2], KEYS[3]
+local group, consumer = ARGV[1], ARGV[2]
+local settings = call('HMGET', config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes')
+local ackWaitMs = tonumber(settings[1] or ARGV[7])
+local maxDeliveries = tonumber(settings[2] or ARGV[8])
+local leastIdleMs = tonumber(ARGV[3])
+if leastIdleMs < 0 then leastIdleMs = ackWaitMs end
+if leastIdleMs < ackWaitMs and ARGV[4] ~= '1' then return reply({ 'needs-force', ackWaitMs }) end
+local most = math.min(tonumber(ARGV[5]), math.floor(tonumber(ARGV[6]) / tonumber(settings[3] or ARGV[9])))
+most = math.max(1, most)
+
+local candidates = {}
+if #ARGV > 9 then
+  for i = 10, #ARGV do
+    local raw = call('XPENDING', stream, group, ARGV[i], ARGV[i], 1)[1]
+    local entry = raw and decodePending(raw)
+    if entry and entry.idleMs >= leastIdleMs then candidates[#candidates + 1] = entry end
+  end
+else
+  local cursor = '-'
+  for _ = 1, SLICES do
+    local found
+    found, cursor = findExpired(stream, group, cursor, SLICE, leastIdleMs)
+    for _, entry in ipairs(found) do candidates[#candidates + 1] = entry end
+    if cursor == '-' or #candidates >= most then break end
+  end
+end
+
+local ids, byId, poison = {}, {}, {}
+for _, entry in ipairs(candidates) do
+  if #ids + #poison >= most then break end
+  if entry.deliveries >= maxDeliveries then
+    poison[#poison + 1] = entry
+  elseif not byId[entry.id] then
+    ids[#ids + 1] = entry.id
+    byId[entry.id] = entry
+  end
+end
+deadLetterAll(stream, group, dead, poison)
+local claimed, earlier = {}, {}
+if #ids > 0 then
+  claimed = call('XCLAIM', stream, group, consumer, 0, unpack(ids))
+  for i, entry in ipairs(claimed) do
+    earlier[i] = byId[entry[1]].deliveries
+    byId[entry[1]] = nil
+  end
+  for _, entry in pairs(byId) do
+    entry.reason = 'payload-missing'
+    deadLetter(dead, entry)
+  end
+end
+return reply({ 'claimed', claimed, earlier })
+`,
+);

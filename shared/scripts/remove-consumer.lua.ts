@@ -1,0 +1,66 @@
+import { defineScript } from "../redis/script.ts";
+import { AGAIN_LUA } from "./again.ts";
+import { DEAD_LETTER_LUA } from "./dead-letter.ts";
+import { EXPIRED_LUA } from "./expired.ts";
+import { HOLDERS_LUA } from "./holders.ts";
+
+/**
+ * Removes a consumer after handing on what it holds, since Redis drops that. Some thousands of entries per call; the
+ * consumer goes when it holds nothing more, in the same step that sees it.
+ * KEYS: stream, config, dead, again, due
+ * ARGV: group, consumer, who gets what it holds ('': it is held for redelivery at once), default of ackWaitMs
+ * Returns { handed over, 1 if there is more to hand over } | { 'unknown-consumer' }
+ */
+export const removeConsumerScript = defineScript(
+  "remove-consumer",
+  EXPIRED_LUA,
+  DEAD_LETTER_LUA,
+  AGAIN_LUA,
+  HOLDERS_LUA,
+  /* lua */ `
+local PAGE, PAGES = 1000, 5
+local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
+local group, consumer, target = ARGV[1], ARGV[2], ARGV[3]
+
+local exists = false
+for _, info in ipairs(call('XINFO', 'CONSUMERS', keys.stream, group)) do
+  if info[2] == consumer then exists = true end
+end
+
+local handedOver, own = 0, {}
+local counts = target == '' and countPending(keys.stream, group) or {}
+for _ = 1, PAGES do
+  own = ownPending(keys.stream, group, consumer, PAGE)
+  if #own == 0 then break end
+  if target == '' then
+    hold(keys.stream, group, keys.dead, own, counts)
+  else
+    moveTo(keys.stream, group, keys.dead, target, 0, own)
+  end
+  handedOver = handedOver + #own
+end
+if #own == PAGE then return reply({ handedOver, 1 }) end
+
+-- The side store: what it has in hand there.
+local nowMs = redisNowMs()
+local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'againDue:' .. group)
+local members = settings[2] and ownHanded(keys.due, consumer) or {}
+for _, member in ipairs(members) do
+  local entry = readMember(member)
+  call('ZREM', keys.due, member)
+  if target == '' then
+    call('ZADD', keys.due, string.format('%.0f', nowMs), member)
+  else
+    entry.consumer = target
+    call('ZADD', keys.due, string.format('-%.0f', nowMs + tonumber(settings[1] or ARGV[4])), writeMember(entry, 'h'))
+  end
+end
+if #members > 0 then noteDue(keys.config, group, tonumber(settings[2]), nowMs) end
+handedOver = handedOver + #members
+if #members == 1000 then return reply({ handedOver, 1 }) end
+
+if not exists and handedOver == 0 then return reply({ 'unknown-consumer' }) end
+call('XGROUP', 'DELCONSUMER', keys.stream, group, consumer)
+return reply({ handedOver, 0 })
+`,
+);

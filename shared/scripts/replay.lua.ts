@@ -1,0 +1,46 @@
+import { defineScript } from "../redis/script.ts";
+import { AGAIN_LUA } from "./again.ts";
+
+/**
+ * Copies messages of the stream into a group's side store, to be handed to this group again, from delivery 1.
+ * KEYS: stream, config, again, due
+ * ARGV: group, type ('': any), most messages, then 'ids' and ids, or 'range', start, end, most entries to look at
+ * Returns { replayed, last id looked at (false: the range is done) }
+ */
+export const replayScript = defineScript(
+  "replay",
+  AGAIN_LUA,
+  /* lua */ `
+local keys = { stream = KEYS[1], config = KEYS[2], again = KEYS[3], due = KEYS[4] }
+local group, eventType, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+call('XPENDING', keys.stream, group)
+local nowMs = redisNowMs()
+
+local entries, last = {}, false
+if ARGV[4] == 'ids' then
+  for i = 5, #ARGV do entries[#entries + 1] = call('XRANGE', keys.stream, ARGV[i], ARGV[i])[1] end
+else
+  entries = call('XRANGE', keys.stream, ARGV[5], ARGV[6], 'COUNT', ARGV[7])
+  if #entries == tonumber(ARGV[7]) then last = entries[#entries][1] end
+end
+
+local function typeOf(fields)
+  local found = ''
+  for i = 1, #fields, 2 do
+    if fields[i] == 'type' then found = fields[i + 1] end
+  end
+  return found
+end
+
+local chosen = {}
+for _, entry in ipairs(entries) do
+  if eventType == '' or typeOf(entry[2]) == eventType then
+    if #chosen == most then break end
+    chosen[#chosen + 1] = { id = entry[1], fields = entry[2], deliveries = 0, consumer = '', dueMs = nowMs }
+  end
+end
+addAgain(keys, group, chosen)
+if #chosen == most then last = false end
+return reply({ #chosen, last })
+`,
+);

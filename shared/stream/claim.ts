@@ -1,0 +1,54 @@
+import { WeirError } from "../errors.ts";
+import { leaseFormat } from "../lease.ts";
+import { asArray, asNumber } from "../redis/reply.ts";
+import { claimScript } from "../scripts/claim.lua.ts";
+import { BATCH_BYTES, DeliveryReader } from "./delivery.ts";
+import { GROUP_DEFAULTS, STREAM_DEFAULTS } from "./settings.ts";
+import { type EventStream, groupError } from "./stream.ts";
+
+export interface ClaimRequest {
+  readonly consumer: string;
+  /** Which messages; undefined: those that have been idle for long enough. */
+  readonly ids?: readonly string[] | undefined;
+  /** How long they must have been idle; undefined: the group's `ackWaitMs`. */
+  readonly minIdleMs?: number | undefined;
+  /** Allows less than `ackWaitMs`, and so to take a message from a consumer that may be working on it. */
+  readonly force: boolean;
+  readonly limit: number;
+}
+
+/**
+ * Hands pending messages to a consumer by hand, charging a delivery each.
+ * @returns messages as JSON texts, with their leases
+ * @throws {WeirError} `unknown-stream`, `unknown-group`; `invalid-request` when a running lease would be broken without
+ *   `force`
+ */
+export async function claim(stream: EventStream, group: string, request: ClaimRequest): Promise<readonly string[]> {
+  const { consumer, ids = [], minIdleMs, force, limit } = request;
+  const { keys, redis } = stream;
+  const reply = await redis
+    .send({
+      script: claimScript,
+      keys: [keys.stream, keys.config, keys.dead(group)],
+      args: [
+        group,
+        consumer,
+        minIdleMs ?? -1,
+        force ? 1 : 0,
+        limit,
+        BATCH_BYTES,
+        GROUP_DEFAULTS.ackWaitMs,
+        GROUP_DEFAULTS.maxDeliveries,
+        STREAM_DEFAULTS.maxMessageBytes,
+        ...ids,
+      ],
+    })
+    .catch(async (error: unknown) => {
+      throw await groupError(stream, group, error);
+    });
+  const [outcome, entries, earlier] = asArray(reply);
+  if (outcome === "claimed")
+    return new DeliveryReader(leaseFormat(stream.name, group), consumer).again(entries, earlier);
+  const message = `expected at least the group's ackWaitMs of ${asNumber(entries)}, or force, got ${minIdleMs}`;
+  throw new WeirError("invalid-request", message, { errors: [{ path: "minIdleMs", message }] });
+}

@@ -1,0 +1,33 @@
+import { WeirError } from "../errors.ts";
+import { asArray, asNumber } from "../redis/reply.ts";
+import { removeConsumerScript } from "../scripts/remove-consumer.lua.ts";
+import { GROUP_DEFAULTS } from "./settings.ts";
+import { type EventStream, groupError, groupKeys } from "./stream.ts";
+
+/**
+ * Removes a consumer. What it holds goes to another one, which gets it by `recover`; without one it is held to be
+ * handed out at once. No delivery is charged.
+ * @returns how many messages it held
+ * @throws {WeirError} `unknown-stream`, `unknown-group`, `unknown-consumer`
+ */
+export async function removeConsumer(
+  stream: EventStream,
+  group: string,
+  consumer: string,
+  handoverTo?: string,
+): Promise<number> {
+  const args = [group, consumer, handoverTo ?? "", GROUP_DEFAULTS.ackWaitMs];
+  // Some thousands per call, so that Redis is not blocked for long: a consumer may hold any number.
+  for (let handedOver = 0; ; ) {
+    const call = { script: removeConsumerScript, keys: groupKeys(stream, group), args };
+    const reply = await stream.redis.send(call).catch(async (error: unknown) => {
+      throw await groupError(stream, group, error);
+    });
+    const [count, more] = asArray(reply);
+    if (count === "unknown-consumer" && handedOver === 0) {
+      throw new WeirError("unknown-consumer", `the group "${group}" has no consumer "${consumer}"`);
+    }
+    if (count !== "unknown-consumer") handedOver += asNumber(count);
+    if (more !== 1) return handedOver;
+  }
+}

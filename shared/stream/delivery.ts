@@ -1,0 +1,52 @@
+import type { Lease, LeaseFormat } from "../lease.ts";
+import { decodeEntry, decodeFields, messageJson } from "../message.ts";
+import type { Reply } from "../redis/connection.ts";
+import { asArray, asNumber, asText } from "../redis/reply.ts";
+
+/** How much one batch may hold, by the stream's `maxMessageBytes`: Upstash refuses to send a reply above 10 MB. */
+export const BATCH_BYTES = 8 * 1024 * 1024;
+
+/** How many messages a batch may have: COUNT cannot limit bytes, so the largest message that there may be does. */
+export function roomFor(batchSize: number, maxMessageBytes: number): number {
+  return Math.max(1, Math.min(batchSize, Math.floor(BATCH_BYTES / maxMessageBytes)));
+}
+
+/** Reads entries that were just handed out, as JSON texts with their leases. */
+export class DeliveryReader {
+  readonly #format: LeaseFormat;
+  readonly #consumer: string;
+
+  constructor(format: LeaseFormat, consumer: string) {
+    this.#format = format;
+    this.#consumer = consumer;
+  }
+
+  /** Entries that were new. */
+  first(entries: Reply | undefined): string[] {
+    return asArray(entries).map((entry) => this.#entry(entry, 1));
+  }
+
+  /** Entries that had been handed out as often as `earlier` says, each. */
+  again(entries: Reply | undefined, earlier: Reply | undefined): string[] {
+    const counts = asArray(earlier).map(asNumber);
+    return asArray(entries).map((entry, i) => this.#entry(entry, (counts[i] ?? 0) + 1));
+  }
+
+  /** Messages of the side store: `[side id, id, deliveries so far, fields]` each. */
+  fromSideStore(rows: Reply | undefined): string[] {
+    return asArray(rows).map((row) => {
+      const [side, id, earlier, fields] = asArray(row);
+      const lease = { id: asText(id), side: asText(side), deliveries: asNumber(earlier) + 1, consumer: this.#consumer };
+      return this.#write(lease, decodeFields(asArray(fields)));
+    });
+  }
+
+  #entry(reply: Reply, deliveries: number): string {
+    const { id, fields } = decodeEntry(reply);
+    return this.#write({ id, deliveries, consumer: this.#consumer }, fields);
+  }
+
+  #write(lease: Lease, fields: Parameters<typeof messageJson>[1]): string {
+    return messageJson(lease.id, fields, { deliveries: lease.deliveries, lease: this.#format.write(lease) });
+  }
+}

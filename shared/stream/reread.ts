@@ -1,0 +1,70 @@
+import type { Position } from "../ids.ts";
+import type { Reply } from "../redis/connection.ts";
+import type { Call } from "../redis/redis.ts";
+import { asArray, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
+import { replayScript } from "../scripts/replay.lua.ts";
+import { seekScript } from "../scripts/seek.lua.ts";
+import { lastReadBefore } from "./manage.ts";
+import { boundOf } from "./messages.ts";
+import { type EventStream, groupError } from "./stream.ts";
+
+/** Two ways for a group to get messages again: moving its cursor, and copies beside it. */
+
+/**
+ * Moves where a group reads on. What was handed out before stays pending.
+ * @returns the id up to which the group has read now
+ * @throws {WeirError} `unknown-stream`, `unknown-group`
+ */
+export async function seek(stream: EventStream, group: string, to: Position): Promise<string> {
+  const call = { script: seekScript, keys: [stream.keys.stream], args: [group, lastReadBefore(to)] };
+  return asText(await sendTo(stream, group, call));
+}
+
+export interface GroupReplay {
+  /** Which messages; otherwise those of the range. */
+  readonly ids?: readonly string[] | undefined;
+  readonly start?: Position | undefined;
+  readonly end?: Position | undefined;
+  /** Only those of this event type. */
+  readonly type?: string | undefined;
+  readonly limit: number;
+}
+
+/** Entries looked at in one step, with their payloads. */
+const RANGE_STEP = 100;
+
+/**
+ * Hands messages of the stream to this group again, from delivery 1; its cursor stays, and no other group notices.
+ * @returns how many; ids that the stream does not hold count nothing
+ * @throws {WeirError} `unknown-stream`, `unknown-group`
+ */
+export async function replayToGroup(stream: EventStream, group: string, request: GroupReplay): Promise<number> {
+  const { ids, start, end, type = "", limit } = request;
+  const { keys } = stream;
+  const callFor = (most: number, ...selection: readonly (string | number)[]) => ({
+    script: replayScript,
+    keys: [keys.stream, keys.config, keys.again(group), keys.againDue(group)],
+    args: [group, type, most, ...selection],
+  });
+  if (ids !== undefined) {
+    const [replayed] = asArray(await sendTo(stream, group, callFor(limit, "ids", ...ids)));
+    return asNumber(replayed);
+  }
+  let from: string | null = boundOf(start, "-");
+  let replayed = 0;
+  // Step by step, so that a long range does not block Redis.
+  while (from !== null && replayed < limit) {
+    const call = callFor(limit - replayed, "range", from, boundOf(end, "+"), RANGE_STEP);
+    const [count, last = null] = asArray(await sendTo(stream, group, call));
+    replayed += asNumber(count);
+    const lastId = asTextOrNull(last);
+    from = lastId === null ? null : `(${lastId}`;
+  }
+  return replayed;
+}
+
+function sendTo(stream: EventStream, group: string, call: Call): Promise<Reply> {
+  return stream.redis.send(call).catch(async (error: unknown) => {
+    throw await groupError(stream, group, error);
+  });
+}
