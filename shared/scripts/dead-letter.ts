@@ -2,8 +2,8 @@
  * Lua that moves entries to a group's dead letters, in the same step that takes them off the PEL. Part of every
  * script that may meet a message with no deliveries left.
  *
- * `deadLetter(dead, source)` appends one; `source` has id, fields (nil when the payload is gone), reason, deliveries
- * and consumer. The caller acknowledges after it: in a full Redis XADD fails and XACK would succeed.
+ * `deadLetter(dead, source)` appends one; `source` has id, fields (nil when the payload is gone), reason, deliveries,
+ * consumer and, if it said anything, detail. The caller acknowledges after it: in a full Redis XADD fails and XACK would succeed.
  */
 export const DEAD_LETTER_LUA = /* lua */ `
 -- unpack takes about 7,900 values; another client's entry may have more. It is kept whole as JSON in one field then.
@@ -22,6 +22,7 @@ local function deadLetter(dead, source)
     'weir-id', source.id, 'weir-reason', source.reason,
     'weir-deliveries', source.deliveries, 'weir-consumer', source.consumer,
   }) do entry[#entry + 1] = value end
+  if (source.detail or '') ~= '' then entry[#entry + 1], entry[#entry + 2] = 'weir-detail', source.detail end
   call('XADD', dead, '*', unpack(entry))
 end
 

@@ -86,3 +86,15 @@ export async function age(native: IoRedis, stream: EventStream, group: string, i
   }
   await pipeline.exec();
 }
+
+/** Lets all that waits in a group's side store be due, and the leases of what was handed out of it end. */
+export async function passTimeOfSideStore(native: IoRedis, stream: EventStream, group: string): Promise<void> {
+  const members = await native.zrange(stream.keys.againDue(group), "0", "-1", "WITHSCORES");
+  const pipeline = native.pipeline();
+  for (let i = 0; i < members.length; i += 2) {
+    const score = Number(members[i + 1]) < 0 ? -1 : 1;
+    pipeline.zadd(stream.keys.againDue(group), score, members[i] ?? "");
+  }
+  pipeline.hset(stream.keys.config, `againDue:${group}`, 1);
+  await pipeline.exec();
+}
