@@ -79,18 +79,29 @@ export type Checked<Value> = { readonly value: Value } | { readonly errors: read
 export function check<Schema extends z.ZodType>(schema: Schema, value: unknown, path = ""): Checked<z.output<Schema>> {
   const result = schema.safeParse(value, { reportInput: true });
   if (result.success) return { value: result.data };
-  return { errors: result.error.issues.map((issue) => describeIssue(issue, path)) };
+  return { errors: result.error.issues.flatMap((issue) => describeIssue(issue, path)) };
 }
 
-function describeIssue(issue: z.core.$ZodIssue, base: string): InvalidMember {
-  const path = issue.path.reduce<string>(
-    (path, part) =>
-      typeof part === "number" ? `${path}[${part}]` : path === "" ? String(part) : `${path}.${String(part)}`,
-    base,
-  );
-  const got =
-    issue.code === "unrecognized_keys" || /received/.test(issue.message) ? "" : `, got ${describe(issue.input)}`;
-  return { path, message: `${issue.message}${got}` };
+function describeIssue(issue: z.core.$ZodIssue, base: string): InvalidMember[] {
+  const path = issue.path.reduce<string>(memberPath, base);
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => ({ path: memberPath(path, key), message: "there is no such member" }));
+  }
+  // The fault of a record's key says what is wrong with it only inside.
+  const message = (issue.code === "invalid_key" ? issue.issues[0]?.message : undefined) ?? issue.message;
+  const isTold = /received/.test(message) || (issue.code === "custom" && issue.params?.isPayload === true);
+  return [{ path, message: isTold ? message : `${message}, got ${describe(issue.input)}` }];
+}
+
+function memberPath(path: string, part: PropertyKey): string {
+  if (typeof part === "number") return `${path}[${part}]`;
+  const name = shorten(String(part));
+  return path === "" ? name : `${path}.${name}`;
+}
+
+/** A name that is too long is no name: it is told by its beginning. */
+function shorten(name: string): string {
+  return name.length <= 128 ? name : `${name.slice(0, 128)}...`;
 }
 
 /** A value in few words: numbers and short texts as they are, never a payload. */

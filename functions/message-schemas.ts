@@ -8,8 +8,13 @@ import type { BodyReader } from "./endpoint.ts";
 const MOST_MESSAGES = 1_000;
 const MOST_ATTRIBUTES = 64;
 
+/** What is wrong with a payload is told without quoting it. */
+const IS_PAYLOAD = { isPayload: true };
+
 /** Redis stores bytes: a lone surrogate has no UTF-8 form and would be replaced in silence. */
-const Text = z.string().refine((text) => text.isWellFormed(), "expected well-formed Unicode");
+const Text = z
+  .string()
+  .refine((text) => text.isWellFormed(), { message: "expected well-formed Unicode", params: IS_PAYLOAD });
 
 const ShortText = Text.min(1).max(1_024);
 
@@ -41,7 +46,7 @@ export const NewMessageSchema = z
     type: ShortText.nullish(),
     key: ShortText.nullish(),
     data: z.unknown().optional(),
-    dataBase64: z.string().refine(isBase64, "expected base64 with padding").optional(),
+    dataBase64: z.string().refine(isBase64, { message: "expected base64 with padding", params: IS_PAYLOAD }).optional(),
     datacontenttype: z
       .string()
       .max(256)
@@ -62,7 +67,7 @@ export const NewMessageSchema = z
           code: "custom",
           path: ["data"],
           message: "expected a string of well-formed Unicode, since datacontenttype is not JSON",
-          input: typeof data,
+          params: IS_PAYLOAD,
         });
       }
     }
@@ -94,18 +99,32 @@ function readList(text: string): Checked<readonly NewMessage[]> {
 }
 
 function readLines(text: string): Checked<readonly NewMessage[]> {
-  const lines = text.split("\n").filter((line) => line.trim() !== "");
+  const lines = linesOf(text)
+    .take(MOST_MESSAGES + 1)
+    .toArray();
   if (lines.length < 1 || lines.length > MOST_MESSAGES) {
-    return { errors: [{ path: "", message: `expected 1 to ${MOST_MESSAGES} lines, got ${lines.length}` }] };
+    const got = lines.length < 1 ? "none" : "more";
+    return { errors: [{ path: "", message: `expected 1 to ${MOST_MESSAGES} lines, got ${got}` }] };
   }
   const errors: InvalidMember[] = [];
-  const messages = lines.flatMap((line, i) => {
-    const checked = check(NewMessageSchema, parseJson(line, `line ${i + 1} of the body`), `messages[${i}]`);
+  const messages = lines.flatMap(({ line, number }, i) => {
+    const checked = check(NewMessageSchema, parseJson(line, `line ${number} of the body`), `messages[${i}]`);
     if ("value" in checked) return [toMessage(checked.value, memberText(line, "data"))];
     errors.push(...checked.errors);
     return [];
   });
   return errors.length > 0 ? { errors } : { value: messages };
+}
+
+/** The lines that are not blank, one by one: a body of 8 MiB may have as many lines. */
+function* linesOf(text: string): Generator<{ line: string; number: number }> {
+  for (let start = 0, number = 1; start < text.length; number++) {
+    const next = text.indexOf("\n", start);
+    const end = next === -1 ? text.length : next;
+    const line = text.slice(start, end);
+    if (line.trim() !== "") yield { line, number };
+    start = end + 1;
+  }
 }
 
 function toMessage(message: ParsedMessage, dataText: string | undefined): NewMessage {

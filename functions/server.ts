@@ -83,5 +83,8 @@ function noSuchRoute(app: OpenAPIHono<AppEnv>, method: string, path: string): We
 
 function matches(pattern: string, path: string): boolean {
   const [expected, got] = [pattern.split("/"), path.split("/")];
-  return expected.length === got.length && expected.every((part, i) => part.startsWith(":") || part === got[i]);
+  return (
+    expected.length === got.length &&
+    expected.every((part, i) => (part.startsWith(":") ? got[i] !== "" : part === got[i]))
+  );
 }
