@@ -48,7 +48,7 @@ export function jsonBody<Schema extends z.ZodType>(schema: Schema): BodyReader<z
     content: { "application/json": { schema } },
     async read(request) {
       const text = await readText(request);
-      if (text === "" && !request.headers.has("content-type")) return check(schema, {});
+      if (text === "") return check(schema, {});
       mediaTypeOf(request, ["application/json"]);
       return check(schema, parseJson(text));
     },

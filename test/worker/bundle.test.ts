@@ -1,0 +1,22 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+
+test("the Worker can be deployed, and its bundle stays far below the free plan's 3 MB", async () => {
+  const outdir = await mkdtemp(join(tmpdir(), "weir-bundle-"));
+  const wrangler = "node_modules/wrangler/wrangler-dist/cli.js";
+  const env = { ...process.env, WRANGLER_SEND_METRICS: "false", WRANGLER_HIDE_BANNER: "true" };
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [wrangler, "deploy", "--dry-run", "--outdir", outdir],
+    { env },
+  );
+  await rm(outdir, { recursive: true });
+  const [line = "", kib] = /Total Upload: .* gzip: ([\d.]+) KiB/.exec(stdout) ?? [];
+  console.log(line);
+  expect(Number(kib)).toBeGreaterThan(0);
+  expect(Number(kib)).toBeLessThan(400);
+});
