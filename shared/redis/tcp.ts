@@ -25,7 +25,7 @@ export class TcpConnection implements Connection {
     let opened = this.#connected();
     let client = await opened;
     if (!isOpen(client)) {
-      // Redis has closed it since (idleness, a restart): nothing was sent on it.
+      // It was dropped, or Redis has closed it since (idleness, a restart): nothing is under way on it.
       this.#forget(opened);
       opened = this.#connected();
       client = await opened;
@@ -34,11 +34,11 @@ export class TcpConnection implements Connection {
     const pipeline = client.pipeline();
     for (const [name, ...args] of commands) pipeline.callBuffer(name, ...args);
     const results = await pipeline.exec();
-    if (results?.length !== commands.length) throw this.#broken(opened, client, "an answer is missing");
+    if (results?.length !== commands.length) throw broken(client, "an answer is missing");
     return results.map(([error, value]) => {
       if (error === null) return decodeBytes(value);
       if (error.name === "ReplyError") return new ReplyError(error.message);
-      throw this.#broken(opened, client, reason(error));
+      throw broken(client, reason(error));
     });
   }
 
@@ -52,18 +52,10 @@ export class TcpConnection implements Connection {
 
   #connected(): Promise<IoRedis> {
     if (this.#client !== undefined) return this.#client;
-    const forget = () => this.#forget(opened);
-    const opened = connect(this.#options, forget);
-    opened.catch(forget);
+    const opened = connect(this.#options);
+    opened.catch(() => this.#forget(opened));
     this.#client = opened;
     return opened;
-  }
-
-  /** After a failed command the connection's state is unknown: it is dropped, so that the next request gets a new one. */
-  #broken(opened: Promise<IoRedis>, client: IoRedis, message: string): ConnectionError {
-    this.#forget(opened);
-    client.disconnect();
-    return new ConnectionError(message, { maybeRan: true });
   }
 
   #forget(opened: Promise<IoRedis>): void {
@@ -71,11 +63,8 @@ export class TcpConnection implements Connection {
   }
 }
 
-/**
- * @param onLost is called when the connection is gone, for whatever reason
- * @throws {ConnectionError}
- */
-async function connect({ url, timeoutMs }: TcpOptions, onLost: () => void): Promise<IoRedis> {
+/** @throws {ConnectionError} */
+async function connect({ url, timeoutMs }: TcpOptions): Promise<IoRedis> {
   // Loaded only here: a Worker that speaks REST never initialises it.
   const { Redis } = await import("ioredis");
   const client = new Redis(url, {
@@ -95,7 +84,6 @@ async function connect({ url, timeoutMs }: TcpOptions, onLost: () => void): Prom
   client.on("error", (error) => {
     fault = error;
   });
-  client.once("close", onLost);
   await client.connect().catch((error: Error) => {
     fault ??= error;
   });
@@ -104,6 +92,12 @@ async function connect({ url, timeoutMs }: TcpOptions, onLost: () => void): Prom
   client.disconnect();
   const refused = fault.name === "ReplyError" ? { cause: new ReplyError(fault.message) } : {};
   throw new ConnectionError(`cannot connect: ${reason(fault)}`, { maybeRan: false, ...refused });
+}
+
+/** After a failed command the connection's state is unknown: it is dropped, so that the next request gets a new one. */
+function broken(client: IoRedis, message: string): ConnectionError {
+  client.disconnect();
+  return new ConnectionError(message, { maybeRan: true });
 }
 
 /** Between the end that the other side sent and the closing of the socket, ioredis still says "ready". */
