@@ -1,0 +1,128 @@
+import { readFileSync } from "node:fs";
+import { glob } from "node:fs/promises";
+import { dirname, join, normalize } from "node:path";
+import { describe, expect, test } from "vitest";
+
+interface Import {
+  /** A path from the top of the repository, or a package's name as it is written. */
+  readonly from: string;
+  readonly isLocal: boolean;
+  readonly isTypeOnly: boolean;
+}
+
+const FOLDERS = ["functions", "scheduled", "shared", "client", "local", "bench", "test"];
+const files = await Array.fromAsync(glob(`{${FOLDERS.join(",")}}/**/*.ts`));
+const sources = new Map(files.sort().map((file) => [file, importsOf(file)]));
+
+/** What a file imports, by `import ... from`, `export ... from`, `import "..."` and `import(...)`. */
+function importsOf(file: string): Import[] {
+  const text = readFileSync(file, "utf8");
+  const statements = text.matchAll(/^(?:import|export)\s(?:([^"';]*?)\sfrom\s+)?"([^"]+)";?$/gm);
+  const dynamic = text.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g);
+  return [
+    ...[...statements].map(([, names = "", from = ""]) => toImport(file, from, isTypesOnly(names))),
+    ...[...dynamic].map(([, from = ""]) => toImport(file, from, false)),
+  ];
+}
+
+/** `type { A }`, or `{ type A, type B }`: nothing of it is there when the program runs. */
+function isTypesOnly(names: string): boolean {
+  if (/^type\s/.test(names)) return true;
+  const list = /^\{([^}]*)\}$/.exec(names.trim())?.[1];
+  return list?.split(",").every((name) => name.trim() === "" || /^type\s/.test(name.trim()));
+}
+
+function toImport(file: string, from: string, isTypeOnly: boolean): Import {
+  const isLocal = from.startsWith(".");
+  return { from: isLocal ? normalize(join(dirname(file), from)) : from, isLocal, isTypeOnly };
+}
+
+/** Every import of files below `folder` that `isWrong`, as "file -> import". */
+function violations(folder: string, isWrong: (one: Import, file: string) => boolean): string[] {
+  return [...sources]
+    .filter(([file]) => file.startsWith(folder))
+    .flatMap(([file, imports]) => imports.filter((one) => isWrong(one, file)).map(({ from }) => `${file} -> ${from}`));
+}
+
+const goesTo =
+  (...folders: string[]) =>
+  ({ from, isLocal }: Import) =>
+    isLocal && folders.some((folder) => from.startsWith(folder));
+
+const isHonoOrWorkers = ({ from }: Import) => /^(hono|@hono\/|cloudflare:|@cloudflare\/|wrangler|workerd)/.test(from);
+
+describe("imports go one way", () => {
+  test("and this test reads them all", () => {
+    expect(sources.size).toBeGreaterThan(50);
+    expect(importsOf("functions/index.ts").map(({ from }) => from)).toContain("scheduled/reaper.ts");
+    expect(importsOf("shared/redis/tcp.ts")).toContainEqual({ from: "ioredis", isLocal: false, isTypeOnly: true });
+    expect(importsOf("shared/redis/tcp.ts")).toContainEqual({ from: "ioredis", isLocal: false, isTypeOnly: false });
+    for (const [file, imports] of sources) {
+      // A line that imports and that the pattern above does not know would be a hole.
+      const lines = readFileSync(file, "utf8").match(/^(?:import\s|\} from |export .* from )/gm) ?? [];
+      expect(imports.length, file).toBeGreaterThanOrEqual(lines.filter((line) => !line.startsWith("}")).length);
+    }
+  });
+
+  test("every local import names a file that is there", () => {
+    const isMissing = ({ from, isLocal }: Import) => isLocal && from.endsWith(".ts") && !sources.has(from);
+    expect(violations("", isMissing)).toEqual([]);
+  });
+
+  test("shared knows neither HTTP functions nor scheduled jobs, nor local or test code", () => {
+    expect(violations("shared/", ({ from, isLocal }) => isLocal && !from.startsWith("shared/"))).toEqual([]);
+  });
+
+  test("shared imports nothing of Hono or Workers", () => {
+    expect(violations("shared/", isHonoOrWorkers)).toEqual([]);
+  });
+
+  test("the transport knows nothing of streams and scripts, and scripts nothing of streams", () => {
+    expect(violations("shared/redis/", goesTo("shared/stream/", "shared/scripts/"))).toEqual([]);
+    expect(violations("shared/scripts/", goesTo("shared/stream/"))).toEqual([]);
+  });
+
+  test("only the transport's adapters import a Redis client", () => {
+    const isClient = ({ from }: Import) => from === "ioredis" || from.startsWith("@upstash/redis");
+    const adapters = ["shared/redis/tcp.ts", "shared/redis/upstash.ts"];
+    for (const folder of ["functions/", "scheduled/", "shared/"]) {
+      expect(violations(folder, (one, file) => isClient(one) && !adapters.includes(file))).toEqual([]);
+    }
+  });
+
+  test("only functions/index.ts knows both functions and scheduled jobs", () => {
+    const knowsJobs = goesTo("scheduled/");
+    expect(violations("functions/", (one, file) => knowsJobs(one) && file !== "functions/index.ts")).toEqual([]);
+    expect(violations("scheduled/", goesTo("functions/"))).toEqual([]);
+  });
+
+  test("scheduled jobs import nothing of Hono or Workers", () => {
+    expect(violations("scheduled/", isHonoOrWorkers)).toEqual([]);
+  });
+
+  test("the Worker's code imports nothing of the local stack, the client, benchmarks or tests", () => {
+    const isOutside = goesTo("local/", "client/", "bench/", "test/");
+    for (const folder of ["functions/", "scheduled/", "shared/"]) expect(violations(folder, isOutside)).toEqual([]);
+  });
+
+  test("the client imports nothing of the server but types", () => {
+    const server = goesTo("functions/", "scheduled/", "shared/", "local/", "test/");
+    expect(violations("client/", (one) => server(one) && !one.isTypeOnly)).toEqual([]);
+  });
+});
+
+test("no file imports itself by way of others", () => {
+  const cycles: string[] = [];
+  const done = new Set<string>();
+  const visit = (file: string, trail: readonly string[]): void => {
+    const start = trail.indexOf(file);
+    if (start !== -1) cycles.push([...trail.slice(start), file].join(" -> "));
+    if (start !== -1 || done.has(file)) return;
+    for (const { from, isLocal, isTypeOnly } of sources.get(file) ?? []) {
+      if (isLocal && !isTypeOnly) visit(from, [...trail, file]);
+    }
+    done.add(file);
+  };
+  for (const file of sources.keys()) visit(file, []);
+  expect(cycles).toEqual([]);
+});

@@ -1,0 +1,158 @@
+import { describe, expect, test } from "vitest";
+import { createApp } from "../../functions/server.ts";
+import { ERROR_CODES } from "../../shared/errors.ts";
+
+const app = createApp({
+  begin: () => ({
+    config: {
+      redis: { kind: "tcp", url: "" },
+      rootToken: "root",
+      keyPrefix: "",
+      redisTimeoutMs: 100,
+      consumerIdleMs: 60_000,
+    },
+    connection: { run: () => Promise.reject(new Error("no Redis is needed for this")), close: async () => undefined },
+    end: async () => undefined,
+  }),
+  runReaper: () => Promise.reject(new Error("no reaper is needed for this")),
+});
+
+type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+type JsonObject = { [name: string]: Json };
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A member that must be an object. */
+function objectAt(value: unknown, ...path: string[]): JsonObject {
+  let at = value;
+  for (const name of path) at = isObject(at) ? at[name] : undefined;
+  if (!isObject(at)) throw new Error(`the document has no object at ${path.join(".")}`);
+  return at;
+}
+
+const response = await app.request("/openapi.json");
+const text = await response.text();
+const api: unknown = JSON.parse(text);
+
+/** Every operation with its method and path. */
+const operations = Object.entries(objectAt(api, "paths")).flatMap(([path, item]) =>
+  Object.entries(objectAt(item)).map(([method, operation]) => ({ method, path, operation: objectAt(operation) })),
+);
+
+/** Every object anywhere in the document. */
+function* objectsIn(value: unknown): Generator<JsonObject> {
+  if (Array.isArray(value)) for (const item of value) yield* objectsIn(item);
+  if (!isObject(value)) return;
+  yield value;
+  for (const item of Object.values(value)) yield* objectsIn(item);
+}
+
+describe("the OpenAPI document", () => {
+  test("needs no token and no Redis", () => {
+    expect(response.status).toBe(200);
+    expect(response.headers.get("content-type")).toMatch(/^application\/json/);
+  });
+
+  test("names every route that is served, and no other", () => {
+    const served = app.routes
+      .filter(({ method, path }) => method !== "ALL" && path !== "/openapi.json")
+      .map(({ method, path }) => `${method} ${path.replaceAll(/:(\w+)/g, "{$1}")}`);
+    const named = operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`);
+    expect(named.length).toBeGreaterThan(15);
+    expect(named.sort()).toEqual([...new Set(served)].sort());
+  });
+
+  test("is of version 3.1, with a title, a version and nothing at its top that does not belong there", () => {
+    const document = objectAt(api);
+    expect(document.openapi).toMatch(/^3\.1\.\d$/);
+    expect(objectAt(api, "info")).toMatchObject({ title: "Weir", version: expect.stringMatching(/./) });
+    const known = ["openapi", "info", "servers", "paths", "components", "security", "tags", "webhooks", "externalDocs"];
+    expect(Object.keys(document).filter((name) => !known.includes(name))).toEqual([]);
+    expect(operations.map(({ method }) => method).filter((method) => !/^(get|put|post|delete)$/.test(method))).toEqual(
+      [],
+    );
+  });
+
+  test("declares each path parameter once, required and with a schema, and each query parameter with one", () => {
+    for (const { method, path, operation } of operations) {
+      const parameters = Array.isArray(operation.parameters) ? operation.parameters.map((one) => objectAt(one)) : [];
+      const inPath = parameters.filter((parameter) => parameter.in === "path");
+      const named = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+      expect(
+        inPath.map(({ name }) => name),
+        `${method} ${path}`,
+      ).toEqual(named);
+      for (const parameter of inPath) expect(parameter.required, `${method} ${path}`).toBe(true);
+      for (const parameter of parameters) {
+        expect(["path", "query", "header"]).toContain(parameter.in);
+        expect(isObject(parameter.schema), `${method} ${path} ${parameter.name}`).toBe(true);
+      }
+      const keys = parameters.map((parameter) => `${parameter.in} ${parameter.name}`);
+      expect(new Set(keys).size).toBe(keys.length);
+    }
+  });
+
+  test("says of every operation what it is, what it takes and what it answers", () => {
+    for (const { method, path, operation } of operations) {
+      const where = `${method} ${path}`;
+      expect(operation.summary, where).toBeTypeOf("string");
+      expect(operation.tags, where).toHaveLength(1);
+      const responses = objectAt(operation, "responses");
+      const statuses = Object.keys(responses);
+      expect(
+        statuses.some((status) => /^2\d\d$/.test(status)),
+        where,
+      ).toBe(true);
+      for (const [status, answer] of Object.entries(responses)) {
+        expect(status, where).toMatch(/^[2-5]\d\d$/);
+        expect(objectAt(answer).description, where).toBeTypeOf("string");
+        if (Number(status) < 400) continue;
+        expect(Object.keys(objectAt(answer, "content")), where).toEqual(["application/problem+json"]);
+      }
+      if (operation.requestBody === undefined) continue;
+      for (const media of Object.values(objectAt(operation, "requestBody", "content"))) {
+        expect(isObject(objectAt(media).schema), where).toBe(true);
+      }
+    }
+  });
+
+  test("tells of each error code only under its own status", () => {
+    for (const { method, path, operation } of operations) {
+      for (const [status, answer] of Object.entries(objectAt(operation, "responses"))) {
+        if (Number(status) < 400) continue;
+        const codes = String(objectAt(answer).description).split(", ");
+        const expected = Object.entries(ERROR_CODES).filter(([code]) => codes.includes(code));
+        expect(expected, `${method} ${path} ${status}`).toHaveLength(codes.length);
+        for (const [, row] of expected) expect(String(row.status)).toBe(status);
+      }
+    }
+  });
+
+  test("asks for the token on everything under /v1, and on nothing else", () => {
+    const schemes = Object.keys(objectAt(api, "components", "securitySchemes"));
+    for (const { method, path, operation } of operations) {
+      expect(operation.security, `${method} ${path}`).toEqual(path.startsWith("/v1/") ? [{ token: [] }] : []);
+    }
+    expect(schemes).toContain("token");
+  });
+
+  test("has every schema that it refers to, and none that nothing refers to", () => {
+    const referred = new Set<Json>();
+    for (const object of objectsIn(api)) if ("$ref" in object) referred.add(object.$ref ?? null);
+    const there = Object.keys(objectAt(api, "components", "schemas")).map((name) => `#/components/schemas/${name}`);
+    expect([...referred].map(String).sort()).toEqual(there.sort());
+  });
+
+  test("uses types of JSON Schema 2020-12 only, and none of OpenAPI 3.0's ways", () => {
+    const types = ["array", "boolean", "integer", "null", "number", "object", "string"];
+    for (const object of objectsIn(objectAt(api, "components", "schemas"))) {
+      // A property may itself be called type; only a text or a list of texts is the keyword.
+      const { type } = object;
+      for (const one of Array.isArray(type) ? type : [type ?? "null"]) if (!isObject(one)) expect(types).toContain(one);
+      expect(object).not.toHaveProperty("nullable");
+      expect(typeof object.exclusiveMinimum).not.toBe("boolean");
+    }
+  });
+});
