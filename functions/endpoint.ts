@@ -73,11 +73,17 @@ export function endpoint<Params extends z.ZodObject, Query extends z.ZodObject, 
   });
 }
 
+/** How many faults an error lists: a body of 8 MiB may have a million, and the answer must not be larger than it. */
+const MOST_FAULTS_TOLD = 1_000;
+
+/** The error for a request with these faults; its detail says how many they are. */
 export function invalidRequest(errors: readonly InvalidMember[]): WeirError {
   const [first] = errors;
   const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
   const where = first === undefined || first.path === "" ? "" : `${first.path}: `;
-  return new WeirError("invalid-request", `${where}${first?.message ?? "not valid"}${more}`, { errors });
+  return new WeirError("invalid-request", `${where}${first?.message ?? "not valid"}${more}`, {
+    errors: errors.slice(0, MOST_FAULTS_TOLD),
+  });
 }
 
 function checkQuery<Query extends z.ZodObject>(

@@ -29,7 +29,7 @@ function importsOf(file: string): Import[] {
 function isTypesOnly(names: string): boolean {
   if (/^type\s/.test(names)) return true;
   const list = /^\{([^}]*)\}$/.exec(names.trim())?.[1];
-  return list?.split(",").every((name) => name.trim() === "" || /^type\s/.test(name.trim()));
+  return list?.split(",").every((name) => name.trim() === "" || /^type\s/.test(name.trim())) ?? false;
 }
 
 function toImport(file: string, from: string, isTypeOnly: boolean): Import {

@@ -235,6 +235,28 @@ describe("a request that is not right", () => {
     });
   });
 
+  describe("by very many faults", () => {
+    const many = (count: number, member: (i: number) => string) =>
+      Array.from({ length: count }, (_, i) => member(i)).join();
+
+    test.each([
+      ["members", `{"messages":[{}],${many(300_000, (i) => `"k${i}":1`)}}`, "application/json"],
+      ["members of a line", `{${many(300_000, (i) => `"k${i}":1`)}}`, "application/x-ndjson"],
+      ["attributes", `{"messages":[{"attributes":{${many(300_000, (i) => `"weir-${i}":"x"`)}}}]}`, "application/json"],
+      ["messages", `{"messages":[${many(1_000_000, () => "1")}]}`, "application/json"],
+    ])("in its %s is a 400 like any other, with an answer of bounded size", async (_, body, type) => {
+      const answer = await produce(body, { "content-type": type });
+      expectProblem(answer, "invalid-request");
+      expect(answer.json.errors.length).toBeLessThanOrEqual(1_000);
+      expect(answer.text.length).toBeLessThan(1024 * 1024);
+    });
+
+    test("in one name that is very long is told by the beginning of the name", async () => {
+      const answer = await produce({ messages: [{}], ["x".repeat(1_000_000)]: 1 });
+      expect(paths(expectProblem(answer, "invalid-request"))).toEqual([`${"x".repeat(128)}...`]);
+    });
+  });
+
   describe("by its messages", () => {
     test("is refused when they are more than 1,000, as JSON and as lines", async () => {
       const messages = Array.from({ length: 1_001 }, () => ({}));
@@ -414,6 +436,16 @@ describe("a request that is not right", () => {
       expectProblem(await worker.call("GET", `${GROUP}/pending?minIdleMs=-1`), "invalid-request");
       expectProblem(await worker.call("GET", `${GROUP}/dead-letters?reason=bad`), "invalid-request");
       expectProblem(await worker.call("GET", "/v1/streams?cursor=%40x"), "invalid-request");
+    });
+  });
+
+  describe("by its Idempotency-Key", () => {
+    test.each(["", "\u00e9", "a b", "a\tb", "a".repeat(256)])("%j is refused", async (key) => {
+      const body = '{"messages":[{}]}';
+      const headers = ["Content-Type: application/json", `Content-Length: ${body.length}`, `Idempotency-Key: ${key}`];
+      const raw = await rawRequest(`POST ${MESSAGES} HTTP/1.1`, headers, body);
+      expect(raw).toMatch(/^HTTP\/1.1 400 /);
+      expect(raw).toContain("Idempotency-Key: expected 1 to 255 visible ASCII characters");
     });
   });
 
@@ -745,10 +777,6 @@ describe("an Idempotency-Key", () => {
     );
     expect(anew.headers.has("idempotency-replayed")).toBe(false);
     expect((await worker.call("GET", "/v1/streams/else")).json.length).toBe(1);
-  });
-
-  test.each(["a".repeat(256), "a b", "é", "a\tb"])("%j is refused", async (key) => {
-    expectProblem(await produce({ messages: [{}] }, key), "invalid-request");
   });
 
   test("of 255 characters is taken, also one that looks like a key of Weir's", async () => {
