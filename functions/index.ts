@@ -6,12 +6,14 @@ import { WorkerHost } from "./worker-host.ts";
 
 const host = new WorkerHost();
 
-function reap(config: Config, redis: Redis, nowMs: number) {
-  const { keyPrefix, consumerIdleMs } = config;
-  return runReaper({ redis, keyPrefix, consumerIdleMs }, nowMs);
+function reap({ keyPrefix, consumerIdleMs }: Config, redis: Redis, when: { nowMs: number; everyStream: boolean }) {
+  return runReaper({ redis, keyPrefix, consumerIdleMs }, when);
 }
 
-const app = createApp({ begin: (env) => host.begin(env), runReaper: reap });
+const app = createApp({
+  begin: (env) => host.begin(env),
+  runReaper: (config, redis, nowMs) => reap(config, redis, { nowMs, everyStream: true }),
+});
 
 /** The Worker: HTTP functions, and the scheduled work that the cron triggers. */
 export default {
@@ -20,7 +22,7 @@ export default {
   async scheduled(controller: { readonly scheduledTime: number }, env: Settings): Promise<void> {
     const { config, connection, end } = host.begin(env);
     try {
-      await reap(config, new Redis(connection), controller.scheduledTime);
+      await reap(config, new Redis(connection), { nowMs: controller.scheduledTime, everyStream: false });
     } finally {
       await end();
     }

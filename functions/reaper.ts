@@ -8,6 +8,7 @@ const RunSchema = z
     startedAt: z.int(),
     durationMs: z.int(),
     complete: z.boolean().openapi({ description: "False when the budget ended the run: the next one goes on" }),
+    backlog: z.int().openapi({ description: "Streams that were due and not served to the end" }),
     redisCommands: z.int(),
     groups: z.array(
       z.object({

@@ -4,7 +4,7 @@ import { asWeirError, type Call } from "../shared/redis/redis.ts";
 import type { Budget, JobContext } from "./context.ts";
 
 /** Calls of one round trip. Redis serves others between them; one HTTP request of that many ends within a second. */
-const CALLS_PER_ROUND_TRIP = 200;
+const CALLS_PER_ROUND_TRIP = 500;
 
 /** One call for a stream or group, and what to do with its answer. */
 export interface Step {

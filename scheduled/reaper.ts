@@ -1,42 +1,87 @@
-import { type GroupUpkeep, type ReaperRun, storeRun, type UpkeepError } from "../shared/reaper-runs.ts";
-import { Budget, type JobContext } from "./context.ts";
+import {
+  type GroupUpkeep,
+  type ReaperRun,
+  type StreamUpkeep,
+  storeRun,
+  type UpkeepError,
+} from "../shared/reaper-runs.ts";
+import { Budget, type JobContext, type JobRun } from "./context.ts";
 import { removeIdleConsumers } from "./remove-idle-consumers.ts";
-import { survey } from "./survey.ts";
+import { type RegisteredStream, registeredStreams, survey } from "./survey.ts";
 import { sweep } from "./sweep.ts";
 import { trim } from "./trim.ts";
+import { noteVisits } from "./visits.ts";
 
-/** Of the free plan's 50 subrequests, some are kept for noting visits, scripts that are not cached, and the report. */
+/** Of the free plan's 50 subrequests, some are kept for scripts that are not cached, noting visits, and the report. */
 const MOST = { roundTrips: 40, durationMs: 20_000 };
+/** Streams that are served together: the more, the fewer round trips; the fewer, the fairer when the budget is short. */
+const STREAMS_AT_ONCE = 250;
+
+export interface ReaperOptions {
+  /** The time by which messages are old, and streams due. */
+  readonly nowMs: number;
+  /** Visits every stream, also those that are not due. */
+  readonly everyStream: boolean;
+  readonly most?: { readonly roundTrips: number; readonly durationMs: number };
+}
 
 /**
- * Runs all scheduled work once: sweep, removal of idle consumers, trim, in that order over all registered streams.
- * Every step is atomic by itself, so a run may die anywhere or meet another one.
- * @param nowMs the time by which messages are old
+ * Runs the scheduled work once: sweep, removal of idle consumers, trim, over the streams that are due, the one that has
+ * waited longest first. Every step is atomic by itself, so a run may die anywhere or meet another one; what the budget
+ * leaves undone stays due.
  * @throws {WeirError} `redis-unavailable` when Redis is not there
  */
-export async function runReaper(context: JobContext, nowMs: number, most = MOST): Promise<ReaperRun> {
+export async function runReaper(context: JobContext, options: ReaperOptions): Promise<ReaperRun> {
   const { redis, keyPrefix } = context;
+  const { nowMs, everyStream, most = MOST } = options;
   const started = performance.now();
   const commandsBefore = redis.usage.commands;
   const run = { nowMs, budget: new Budget(redis, most) };
-  const errors: UpkeepError[] = [];
+  const done: Done = { groups: [], streams: [], errors: [] };
 
-  const surveyed = await survey(context, run, errors);
-  const swept = await sweep(context, run, surveyed.streams, errors);
-  const removed = await removeIdleConsumers(context, run, surveyed.streams, errors);
-  const trimmed = await trim(context, run, surveyed.streams, errors);
+  let waiting = await registeredStreams(context, everyStream ? Number.POSITIVE_INFINITY : nowMs);
+  let complete = true;
+  while (waiting.length > 0 && complete && run.budget.allows()) {
+    complete = await serve(context, run, waiting.slice(0, STREAMS_AT_ONCE), done);
+    if (complete) waiting = waiting.slice(STREAMS_AT_ONCE);
+  }
 
   const report: ReaperRun = {
     startedAt: nowMs,
     durationMs: Math.round(performance.now() - started),
-    complete: surveyed.complete && swept.complete && removed.complete && trimmed.complete,
+    complete: complete && waiting.length === 0,
+    backlog: waiting.length,
     redisCommands: redis.usage.commands - commandsBefore,
-    groups: joinGroups([...swept.groups, ...removed.groups]),
-    streams: trimmed.streams.filter((stream) => stream.trimmed > 0),
-    errors,
+    groups: joinGroups(done.groups),
+    streams: done.streams.filter(({ trimmed }) => trimmed > 0),
+    errors: done.errors,
   };
   await storeRun(redis, keyPrefix, report);
   return report;
+}
+
+interface Done {
+  readonly groups: GroupUpkeep[];
+  readonly streams: StreamUpkeep[];
+  readonly errors: UpkeepError[];
+}
+
+/** @returns whether all jobs were done for these streams; if not, they stay due */
+async function serve(
+  context: JobContext,
+  run: JobRun,
+  registered: readonly RegisteredStream[],
+  { groups, streams, errors }: Done,
+): Promise<boolean> {
+  const surveyed = await survey(context, registered, run.nowMs, errors);
+  const swept = await sweep(context, run, surveyed, errors);
+  const removed = await removeIdleConsumers(context, run, surveyed, errors);
+  const trimmed = await trim(context, run, surveyed, errors);
+  groups.push(...swept.groups, ...removed.groups);
+  streams.push(...trimmed.streams);
+  const complete = swept.complete && removed.complete && trimmed.complete;
+  if (complete) await noteVisits(context, surveyed, run.nowMs);
+  return complete;
 }
 
 /** One row for each group where something was done, whichever jobs and steps did it. */

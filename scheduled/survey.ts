@@ -1,113 +1,102 @@
+import { timeOfId } from "../shared/ids.ts";
 import { registryKey } from "../shared/keys.ts";
 import type { UpkeepError } from "../shared/reaper-runs.ts";
-import { ReplyError } from "../shared/redis/connection.ts";
+import { type Reply, ReplyError } from "../shared/redis/connection.ts";
 import { asWeirError, unwrap } from "../shared/redis/redis.ts";
-import { asArray, asMap, asNumber, asText } from "../shared/redis/reply.ts";
-import { decodeStreamConfig } from "../shared/stream/settings.ts";
+import { asArray, asMap, asNumber, asNumberOrNull, asText } from "../shared/redis/reply.ts";
+import { decodeStreamConfig, type StreamConfig } from "../shared/stream/settings.ts";
 import { type EventStream, openStream } from "../shared/stream/stream.ts";
 import { forgetStreamCall } from "../shared/stream/upkeep.ts";
-import type { JobContext, JobRun } from "./context.ts";
+import type { JobContext } from "./context.ts";
+
+/** A name in the registry, with the time (ms, as Redis wrote it) at which it is to be visited. */
+export interface RegisteredStream {
+  readonly name: string;
+  readonly dueMs: string;
+}
 
 /** A registered stream as the jobs see it. */
 export interface SurveyedStream {
   readonly stream: EventStream;
-  readonly isTrimmed: boolean;
+  readonly config: StreamConfig;
   readonly groups: readonly SurveyedGroup[];
 }
 
 export interface SurveyedGroup {
   readonly name: string;
   readonly pending: number;
+  readonly lag: number | null;
+  readonly consumers: number;
+  /** When the last message that it was handed was produced. */
+  readonly lastDeliveredMs: number;
   /** Whether something lies in the group's side store. */
   readonly hasAgain: boolean;
-  readonly consumers: number;
   /** When idle consumers were last looked for. */
   readonly prunedAtMs: number;
 }
 
-/** Streams looked at in one round trip. */
-const STREAMS_PER_ROUND_TRIP = 250;
 /** A name without a stream is forgotten after that long: until then its stream may be about to be created. */
 const FORGET_AFTER_MS = 10 * 60_000;
+const MOST_STREAMS = 10_000;
 
 /**
- * Looks at every registered stream, the one longest not visited first, and notes the visit.
- * @returns what there is, and whether the budget allowed to see all of it
+ * The streams to visit, the one that has waited longest first.
+ * @param dueAtMs those due by then; Infinity: all
  */
-export async function survey(
-  context: JobContext,
-  { nowMs, budget }: JobRun,
-  errors: UpkeepError[],
-): Promise<{ streams: SurveyedStream[]; complete: boolean }> {
+export async function registeredStreams(context: JobContext, dueAtMs: number): Promise<RegisteredStream[]> {
   const { redis, keyPrefix } = context;
-  const flat = asArray(await redis.send(["ZRANGE", registryKey(keyPrefix), 0, -1, "WITHSCORES"])).map(asText);
-  const registered = flat.flatMap((name, i) => (i % 2 === 0 ? [{ name, score: flat[i + 1] ?? "0" }] : []));
-  const streams: SurveyedStream[] = [];
-  for (let at = 0; at < registered.length; at += STREAMS_PER_ROUND_TRIP) {
-    if (!budget.allows()) return { streams, complete: false };
-    const batch = registered.slice(at, at + STREAMS_PER_ROUND_TRIP);
-    streams.push(...(await surveyBatch(context, batch, nowMs, errors)));
-  }
-  return { streams, complete: true };
+  const until = dueAtMs === Number.POSITIVE_INFINITY ? "+inf" : dueAtMs;
+  const limit = ["WITHSCORES", "LIMIT", 0, MOST_STREAMS] as const;
+  const flat = asArray(await redis.send(["ZRANGEBYSCORE", registryKey(keyPrefix), "-inf", until, ...limit])).map(
+    asText,
+  );
+  return flat.flatMap((name, i) => (i % 2 === 0 ? [{ name, dueMs: flat[i + 1] ?? "0" }] : []));
 }
 
-async function surveyBatch(
+/** Looks at some streams, in one round trip; names that have no stream any more are forgotten. */
+export async function survey(
   { redis, keyPrefix }: JobContext,
-  batch: readonly { name: string; score: string }[],
+  registered: readonly RegisteredStream[],
   nowMs: number,
   errors: UpkeepError[],
 ): Promise<SurveyedStream[]> {
-  const handles = batch.map(({ name }) => openStream(redis, keyPrefix, name));
+  const handles = registered.map((entry) => ({ ...entry, stream: openStream(redis, keyPrefix, entry.name) }));
   const outcomes = await redis.pipeline(
-    handles.flatMap(({ keys }) => [
+    handles.flatMap(({ stream: { keys } }) => [
       ["XINFO", "GROUPS", keys.stream],
       ["HGETALL", keys.config],
     ]),
   );
   const surveyed: SurveyedStream[] = [];
-  const missing: { name: string; score: string }[] = [];
-  for (const [i, stream] of handles.entries()) {
+  const forgotten: RegisteredStream[] = [];
+  for (const [i, { stream, name, dueMs }] of handles.entries()) {
     const [groups = null, config = null] = outcomes.slice(2 * i, 2 * i + 2);
     const fault = [groups, config].find((outcome) => outcome instanceof ReplyError);
     if (fault === undefined) surveyed.push(decode(stream, unwrap(groups), unwrap(config)));
-    else if (/no such key/i.test(fault.message)) missing.push(batch[i] ?? { name: stream.name, score: "" });
-    else errors.push({ stream: stream.name, code: asWeirError(fault).code });
+    else if (!/no such key/i.test(fault.message)) errors.push({ stream: name, code: asWeirError(fault).code });
+    else if (Number(dueMs) < nowMs - FORGET_AFTER_MS) forgotten.push({ name, dueMs });
   }
-  await noteVisits({ redis, keyPrefix }, surveyed, missing, nowMs);
+  await redis.pipeline(forgotten.map(({ name, dueMs }) => forgetStreamCall(keyPrefix, name, dueMs)));
   return surveyed;
 }
 
-function decode(stream: EventStream, groups: Parameters<typeof asArray>[0], config: Parameters<typeof asMap>[0]) {
+function decode(stream: EventStream, groups: Reply, config: Reply): SurveyedStream {
   const hash = asMap(config);
-  const { maxAgeMs, maxLength } = decodeStreamConfig(hash).retention;
   return {
     stream,
-    isTrimmed: maxAgeMs !== null || maxLength !== null,
+    config: decodeStreamConfig(hash),
     groups: asArray(groups).map((reply) => {
       const group = asMap(reply);
       const name = asText(group.get("name"));
       return {
         name,
         pending: asNumber(group.get("pending")),
-        hasAgain: hash.has(`againDue:${name}`),
+        lag: asNumberOrNull(group.get("lag")),
         consumers: asNumber(group.get("consumers")),
+        lastDeliveredMs: timeOfId(asText(group.get("last-delivered-id"))),
+        hasAgain: hash.has(`againDue:${name}`),
         prunedAtMs: asNumber(hash.get(`pruned:${name}`) ?? 0),
       };
     }),
   };
-}
-
-/** XX: a stream that was deleted meanwhile must not come back as a name. */
-async function noteVisits(
-  { redis, keyPrefix }: Pick<JobContext, "redis" | "keyPrefix">,
-  surveyed: readonly SurveyedStream[],
-  missing: readonly { name: string; score: string }[],
-  nowMs: number,
-): Promise<void> {
-  const visits = surveyed.flatMap(({ stream }) => [nowMs, stream.name]);
-  const forgotten = missing.filter(({ score }) => Number(score) < nowMs - FORGET_AFTER_MS);
-  await redis.pipeline([
-    ...(visits.length === 0 ? [] : [["ZADD", registryKey(keyPrefix), "XX", ...visits] as const]),
-    ...forgotten.map(({ name, score }) => forgetStreamCall(keyPrefix, name, score)),
-  ]);
 }

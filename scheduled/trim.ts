@@ -16,7 +16,7 @@ export async function trim(
 ): Promise<{ streams: StreamUpkeep[]; complete: boolean }> {
   const counts = new Map<string, number>();
   const steps = streams
-    .filter(({ isTrimmed }) => isTrimmed)
+    .filter(({ config: { retention } }) => retention.maxAgeMs !== null || retention.maxLength !== null)
     .map(({ stream }): Step => {
       const step: Step = {
         stream: stream.name,

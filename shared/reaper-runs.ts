@@ -31,6 +31,8 @@ export interface ReaperRun {
   readonly durationMs: number;
   /** False when the budget ended the run early: the next one goes on. */
   readonly complete: boolean;
+  /** How many streams were due and not served to the end. */
+  readonly backlog: number;
   readonly redisCommands: number;
   readonly groups: readonly GroupUpkeep[];
   readonly streams: readonly StreamUpkeep[];

@@ -33,7 +33,7 @@ export class Redis {
     const missing = calls.filter((_, i) => isNoScript(outcomes[i]));
     if (missing.length === 0) return outcomes;
     const done = calls.filter((_, i) => !isNoScript(outcomes[i]));
-    const again = await this.#run(missing, bySource, done);
+    const again = await this.#run(missing, bySourceOnce(), done);
     return outcomes.map((outcome) => (isNoScript(outcome) ? (again.shift() ?? null) : outcome));
   }
 
@@ -85,9 +85,14 @@ function byHash(call: Call): Command {
   return ["EVALSHA", call.script.sha1, call.keys.length, ...call.keys, ...call.args];
 }
 
-function bySource(call: Call): Command {
-  if (!("script" in call)) return call;
-  return ["EVAL", call.script.source, call.keys.length, ...call.keys, ...call.args];
+/** The first call of each script brings its source; those after it find it cached, since a pipeline keeps its order. */
+function bySourceOnce(): (call: Call) => Command {
+  const sent = new Set<string>();
+  return (call) => {
+    if (!("script" in call) || sent.has(call.script.sha1)) return byHash(call);
+    sent.add(call.script.sha1);
+    return ["EVAL", call.script.source, call.keys.length, ...call.keys, ...call.args];
+  };
 }
 
 function isNoScript(outcome: Outcome | undefined): boolean {

@@ -38,7 +38,7 @@ async function makeWork() {
 
 test("a run sweeps, dead-letters, records what is missing and trims what is done, and says so", async () => {
   const { stream, poison, missing, expired } = await makeWork();
-  const report = await runReaper(contextOf(stream), Date.now() + 2 * 3_600_000);
+  const report = await runReaper(contextOf(stream), { nowMs: Date.now() + 2 * 3_600_000, everyStream: true });
   expect(report).toMatchObject({ complete: true, errors: [] });
   expect(report.groups).toMatchObject([{ stream: stream.name, group: "g", payloadMissing: 1 }]);
   const letters = (await listDeadLetters(stream, "g", { limit: 100 })).items;
@@ -60,9 +60,9 @@ test("what was swept is held uncharged and not swept again", async () => {
   await produceNumbers(stream, 10);
   await poll(stream, "g", { consumer: "dead" });
   await age(nativeClient(), stream, "g");
-  const first = await runReaper(contextOf(stream), Date.now());
+  const first = await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true });
   expect(first.groups).toMatchObject([{ expired: 10, deadLettered: 0 }]);
-  const second = await runReaper(contextOf(stream), Date.now());
+  const second = await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true });
   expect(second.groups).toEqual([]);
   expect(second.redisCommands).toBeLessThanOrEqual(10);
   expect((await poll(stream, "g")).messages.map(({ deliveries }) => deliveries)).toEqual(Array(10).fill(2));
@@ -73,7 +73,7 @@ test("no holder has more than 1,000 pending entries, with 5,000 expired at once 
   for (let i = 0; i < 5; i++) await produceNumbers(stream, 1_000);
   for (let i = 0; i < 50; i++) await poll(stream, "g", { consumer: `dead${i}`, batchSize: 100 });
   await age(nativeClient(), stream, "g");
-  const report = await runReaper(contextOf(stream), Date.now());
+  const report = await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true });
   expect(report.groups).toMatchObject([{ expired: 5_000 }]);
   const { items } = await listConsumers(stream, "g", { limit: 1_000 });
   const holding = items.filter(({ pending }) => pending > 0);
@@ -88,7 +88,9 @@ test("a consumer that is idle for long goes, unless it holds something", async (
   await settleSome(stream, "g", { acks: leasesOf(first.messages) });
   await poll(stream, "g", { consumer: "holds", batchSize: 1 });
   const context = { ...contextOf(stream), consumerIdleMs: 0 };
-  expect((await runReaper(context, Date.now())).groups).toMatchObject([{ consumersRemoved: 1 }]);
+  expect((await runReaper(context, { nowMs: Date.now(), everyStream: true })).groups).toMatchObject([
+    { consumersRemoved: 1 },
+  ]);
   expect((await listConsumers(stream, "g", { limit: 10 })).items).toMatchObject([{ name: "holds", pending: 1 }]);
 });
 
@@ -123,11 +125,11 @@ test.each([true, false])(
     for (let roundTrips = 0; killed; roundTrips++) {
       const { stream, poison, missing, expired } = await makeWork();
       const dying = new Redis(new DyingConnection(TRANSPORTS.tcp(), roundTrips, runsLast));
-      killed = await runReaper(contextOf(stream, dying), Date.now() + 2 * 3_600_000).then(
+      killed = await runReaper(contextOf(stream, dying), { nowMs: Date.now() + 2 * 3_600_000, everyStream: true }).then(
         () => false,
         () => true,
       );
-      await runReaper(contextOf(stream), Date.now() + 2 * 3_600_000);
+      await runReaper(contextOf(stream), { nowMs: Date.now() + 2 * 3_600_000, everyStream: true });
       const letters = (await listDeadLetters(stream, "g", { limit: 100 })).items;
       expect(letters.map(({ message }) => JSON.parse(message).id).sort()).toEqual([...poison, missing].sort());
       const pending = (await listPending(stream, "g", { limit: 100 })).items;
@@ -140,7 +142,9 @@ test.each([true, false])(
 test("two runs at once do the work once", async () => {
   const { stream, poison, missing, expired } = await makeWork();
   const nowMs = Date.now() + 2 * 3_600_000;
-  await Promise.all([1, 2, 3].map(() => runReaper(contextOf(stream, new Redis(TRANSPORTS.tcp())), nowMs)));
+  await Promise.all(
+    [1, 2, 3].map(() => runReaper(contextOf(stream, new Redis(TRANSPORTS.tcp())), { nowMs, everyStream: true })),
+  );
   const letters = (await listDeadLetters(stream, "g", { limit: 100 })).items;
   expect(letters.map(({ message }) => JSON.parse(message).id).sort()).toEqual([...poison, missing].sort());
   expect((await listPending(stream, "g", { limit: 100 })).items.map(({ id }) => id)).toEqual(expired);
@@ -151,7 +155,7 @@ test("one stream's fault stops none of the others and is in the report", async (
   await configureStream(openStream(stream.redis, stream.prefix, "a-broken"), stream.prefix, {}, 0);
   await native.del(`${stream.prefix}{a-broken}`);
   await native.set(`${stream.prefix}{a-broken}`, "a string");
-  const report = await runReaper(contextOf(stream), Date.now());
+  const report = await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true });
   expect(report.errors).toEqual([{ stream: "a-broken", code: "conflict" }]);
   expect(report.groups).toMatchObject([{ stream: stream.name }]);
 });
@@ -162,9 +166,13 @@ test("a run that meets its budget says so, and the next one goes on where it sto
   for (let i = 0; i < 20; i++) await poll(stream, "g", { consumer: `dead${i}`, batchSize: 250 });
   await age(nativeClient(), stream, "g");
   const most = { roundTrips: 5, durationMs: 10_000 };
-  const first = await runReaper(contextOf(stream), Date.now(), most);
+  const first = await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true, most });
   expect(first.complete).toBe(false);
-  for (let i = 0; i < 10 && !(await runReaper(contextOf(stream), Date.now(), most)).complete; i++);
+  for (
+    let i = 0;
+    i < 10 && !(await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true, most })).complete;
+    i++
+  );
   const { items } = await listPending(stream, "g", { limit: 1_000 });
   expect(items.every(({ consumer }) => consumer.startsWith("@held:"))).toBe(true);
   expect(await groupInfo(stream, "g", Date.now())).toMatchObject({
@@ -176,7 +184,7 @@ test("a name without a stream is forgotten, but not while its stream may be abou
   const stream = await makeStream();
   const native = nativeClient();
   await native.zadd(registryKey(stream.prefix), Date.now(), "young", Date.now() - 3_600_000, "old");
-  await runReaper(contextOf(stream), Date.now());
+  await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true });
   const { items } = await listStreams(stream.redis, stream.prefix, { limit: 10 });
   expect(items.map(({ name }) => name)).toEqual([stream.name, "young"].sort());
 });

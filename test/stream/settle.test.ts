@@ -170,7 +170,10 @@ test("what the sweep holds still belongs to the delivery that expired, until it 
   await produceNumbers(stream, 3);
   const [a = "", b = "", c = ""] = leasesOf((await poll(stream, "g")).messages);
   await age(nativeClient(), stream, "g");
-  await runReaper({ redis: stream.redis, keyPrefix: stream.prefix, consumerIdleMs: 10 ** 9 }, Date.now());
+  await runReaper(
+    { redis: stream.redis, keyPrefix: stream.prefix, consumerIdleMs: 10 ** 9 },
+    { nowMs: Date.now(), everyStream: true },
+  );
   const settled = await settleSome(stream, "g", {
     extends: [a],
     rejects: [{ lease: b }],

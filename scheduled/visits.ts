@@ -1,0 +1,32 @@
+import { registryKey } from "../shared/keys.ts";
+import type { JobContext } from "./context.ts";
+import type { SurveyedStream } from "./survey.ts";
+
+const MINUTE_MS = 60_000;
+/** The longest that a quiet stream waits for a visit. */
+const MOST_WAIT_MS = 15 * MINUTE_MS;
+
+/**
+ * When to visit a stream next: at the next run while there is work, else after a quarter of the time for which it has
+ * been quiet, up to 15 minutes. So an idle system costs next to nothing, and nothing but that time need be remembered.
+ */
+export function nextVisitMs({ groups, config }: SurveyedStream, nowMs: number): number {
+  const hasWork = groups.some(({ pending, hasAgain }) => pending > 0 || hasAgain);
+  const isBehind = groups.some(({ lag }) => lag !== 0);
+  const { maxAgeMs, maxLength } = config.retention;
+  const isTrimmed = maxAgeMs !== null || maxLength !== null;
+  if (hasWork || (isTrimmed && isBehind)) return nowMs;
+  const quietSinceMs = Math.max(0, ...groups.map(({ lastDeliveredMs }) => lastDeliveredMs));
+  const wait = Math.min((nowMs - quietSinceMs) / 4, MOST_WAIT_MS);
+  return wait < MINUTE_MS ? nowMs : nowMs + Math.floor(wait);
+}
+
+/** Notes when to visit streams next. XX: one that was deleted meanwhile must not come back as a name. */
+export async function noteVisits(
+  { redis, keyPrefix }: JobContext,
+  streams: readonly SurveyedStream[],
+  nowMs: number,
+): Promise<void> {
+  const visits = streams.flatMap((surveyed) => [nextVisitMs(surveyed, nowMs), surveyed.stream.name]);
+  if (visits.length > 0) await redis.send(["ZADD", registryKey(keyPrefix), "XX", ...visits]);
+}
