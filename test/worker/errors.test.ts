@@ -235,6 +235,67 @@ describe("a request that is not right", () => {
     });
   });
 
+  describe("by what it settles, claims, seeks and replays", () => {
+    const HOURS_12_MS = 12 * 3_600_000;
+    const rows: [path: string, method: string, route: string, body: unknown][] = [
+      ["retries[0].lease", "POST", "settle", { acks: ["1~x"], retries: [{ lease: "1~x" }] }],
+      ["extends[1]", "POST", "settle", { rejects: [{ lease: "b" }], extends: ["a", "b"] }],
+      ["rejects[0].lease", "POST", "consume", { consumer: "a", acks: ["x"], rejects: [{ lease: "x" }] }],
+      ["acks[0]", "POST", "settle", { acks: [{ lease: "x" }] }],
+      ["retries[0]", "POST", "settle", { retries: ["x"] }],
+      ["retries[0].lease", "POST", "settle", { retries: [{}] }],
+      ["retries[0].delayMs", "POST", "settle", { retries: [{ lease: "x", delayMs: -1 }] }],
+      ["retries[0].delayMs", "POST", "settle", { retries: [{ lease: "x", delayMs: HOURS_12_MS + 1 }] }],
+      ["retries[0].delayMs", "POST", "settle", { retries: [{ lease: "x", delayMs: 0.5 }] }],
+      ["rejects[0].delayMs", "POST", "settle", { rejects: [{ lease: "x", delayMs: 1 }] }],
+      ["rejects[0].reason", "POST", "settle", { rejects: [{ lease: "x", reason: 1 }] }],
+      ["rejects[0].reason", "POST", "settle", { rejects: [{ lease: "x", reason: "a\ud800" }] }],
+      ["nacks", "POST", "settle", { nacks: ["x"] }],
+      ["recover", "POST", "consume", { consumer: "a", recover: "yes" }],
+      ["consumer", "POST", "claim", {}],
+      ["consumer", "POST", "claim", { consumer: "@held:1" }],
+      ["ids[0]", "POST", "claim", { consumer: "a", ids: ["1"] }],
+      ["ids", "POST", "claim", { consumer: "a", ids: Array.from({ length: 1_001 }, (_, i) => `${i}-0`) }],
+      ["limit", "POST", "claim", { consumer: "a", limit: 0 }],
+      ["minIdleMs", "POST", "claim", { consumer: "a", minIdleMs: -1 }],
+      ["to", "POST", "seek", {}],
+      ["to", "POST", "seek", { to: "+" }],
+      ["to", "POST", "seek", { to: "2023-02-29" }],
+      ["ids[0]", "POST", "replay", { ids: ["x"] }],
+      ["limit", "POST", "replay", { start: "-", end: "+", limit: 1_001 }],
+      ["ackWaitMs", "PUT", "", { ackWaitMs: 1 }],
+      ["backoff.minMs", "PUT", "", { backoff: { minMs: -1 } }],
+      ["handoverTo", "DELETE", "consumers/a?handoverTo=%40held:1", undefined],
+    ];
+
+    test.each(rows)("is refused at %s in %s /%s %j", async (path, method, route, body) => {
+      const answer = await worker.call(method, `${GROUP}${route === "" ? "" : `/${route}`}`, body);
+      expect(paths(expectProblem(answer, "invalid-request"))).toEqual([path]);
+    });
+
+    test("is refused when the leases are more than 1,000, also over all lists", async () => {
+      const leases = (name: string, count: number) => Array.from({ length: count }, (_, i) => `${name}${i}`);
+      expectProblem(await worker.call("POST", `${GROUP}/settle`, { acks: leases("a", 1_001) }), "invalid-request");
+      const both = { acks: leases("a", 600), extends: leases("b", 401) };
+      expectProblem(await worker.call("POST", `${GROUP}/settle`, both), "invalid-request");
+      expectProblem(await worker.call("POST", `${GROUP}/consume`, { consumer: "a", ...both }), "invalid-request");
+    });
+
+    test("says which of stream, group and consumer is not there", async () => {
+      for (const [route, body] of [
+        ["settle", { retries: [{ lease: "x" }] }],
+        ["claim", { consumer: "a" }],
+        ["seek", { to: "earliest" }],
+        ["replay", { ids: ["1-0"] }],
+      ] as const) {
+        expectProblem(await worker.call("POST", `${STREAM}/groups/none/${route}`, body), "unknown-group");
+        expectProblem(await worker.call("POST", `/v1/streams/none/groups/mail/${route}`, body), "unknown-stream");
+      }
+      expectProblem(await worker.call("DELETE", `${GROUP}/consumers/none`), "unknown-consumer");
+      expectProblem(await worker.call("DELETE", `${GROUP}/consumers/%ff%2F`), "unknown-consumer");
+    });
+  });
+
   describe("by very many faults", () => {
     const many = (count: number, member: (i: number) => string) =>
       Array.from({ length: count }, (_, i) => member(i)).join();
