@@ -17,7 +17,7 @@ const Lease = z.string().max(1_000);
 const Reason = z
   .string()
   .max(1_024)
-  .refine((text) => text.isWellFormed(), "expected well-formed Unicode")
+  .refine((text) => text.isWellFormed(), { message: "expected well-formed Unicode", params: { isPayload: true } })
   .optional();
 
 /** The four lists of a settle request, which a consume request has too. */

@@ -120,7 +120,7 @@ const READS = new Set([
 
 /** @param ran the calls that have run or may have */
 function unavailable(error: ConnectionError, ran: readonly Call[]): WeirError {
-  if (ran.some((call) => "script" in call || !READS.has(call[0]))) {
+  if (ran.some((call) => ("script" in call ? !call.script.onlyReads : !READS.has(call[0])))) {
     return new WeirError(
       "outcome-unknown",
       "Redis did not answer in time or whole, so this may or may not have happened; a produce is safe to repeat with the same Idempotency-Key",

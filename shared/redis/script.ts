@@ -5,6 +5,8 @@ export interface Script {
   readonly name: string;
   readonly source: string;
   readonly sha1: string;
+  /** Whether it changes nothing, so that a lost answer leaves nothing in doubt. */
+  readonly onlyReads: boolean;
 }
 
 /** One run of a script, as a member of a pipeline. */
@@ -29,5 +31,10 @@ local function reply(result) return { commands, result } end
  */
 export function defineScript(name: string, ...parts: readonly string[]): Script {
   const source = [COUNTING, ...parts].join("\n");
-  return { name, source, sha1: createHash("sha1").update(source).digest("hex") };
+  return { name, source, sha1: createHash("sha1").update(source).digest("hex"), onlyReads: false };
+}
+
+/** As {@link defineScript}, for a script that changes nothing. */
+export function defineReadingScript(name: string, ...parts: readonly string[]): Script {
+  return { ...defineScript(name, ...parts), onlyReads: true };
 }

@@ -16,9 +16,9 @@ export const claimScript = defineScript(
   DEAD_LETTER_LUA,
   /* lua */ `
 local SLICE, SLICES = 1000, 10
-local stream, config, dead = KEYS[1], KEYS[2], KEYS[3]
+local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3] }
 local group, consumer = ARGV[1], ARGV[2]
-local settings = call('HMGET', config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes')
+local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes')
 local ackWaitMs = tonumber(settings[1] or ARGV[7])
 local maxDeliveries = tonumber(settings[2] or ARGV[8])
 local leastIdleMs = tonumber(ARGV[3])
@@ -30,7 +30,7 @@ most = math.max(1, most)
 local candidates = {}
 if #ARGV > 9 then
   for i = 10, #ARGV do
-    local raw = call('XPENDING', stream, group, ARGV[i], ARGV[i], 1)[1]
+    local raw = call('XPENDING', keys.stream, group, ARGV[i], ARGV[i], 1)[1]
     local entry = raw and decodePending(raw)
     if entry and entry.idleMs >= leastIdleMs then candidates[#candidates + 1] = entry end
   end
@@ -38,7 +38,7 @@ else
   local cursor = '-'
   for _ = 1, SLICES do
     local found
-    found, cursor = findExpired(stream, group, cursor, SLICE, leastIdleMs)
+    found, cursor = findExpired(keys.stream, group, cursor, SLICE, leastIdleMs)
     for _, entry in ipairs(found) do candidates[#candidates + 1] = entry end
     if cursor == '-' or #candidates >= most then break end
   end
@@ -54,17 +54,17 @@ for _, entry in ipairs(candidates) do
     byId[entry.id] = entry
   end
 end
-deadLetterAll(stream, group, dead, poison)
+deadLetterAll(keys, group, poison)
 local claimed, earlier = {}, {}
 if #ids > 0 then
-  claimed = call('XCLAIM', stream, group, consumer, 0, unpack(ids))
+  claimed = call('XCLAIM', keys.stream, group, consumer, 0, unpack(ids))
   for i, entry in ipairs(claimed) do
     earlier[i] = byId[entry[1]].deliveries
     byId[entry[1]] = nil
   end
   for _, entry in pairs(byId) do
     entry.reason = 'payload-missing'
-    deadLetter(dead, entry)
+    deadLetter(keys, group, entry)
   end
 end
 return reply({ 'claimed', claimed, earlier })

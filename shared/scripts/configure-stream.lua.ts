@@ -14,6 +14,8 @@ local kind = call('TYPE', stream)['ok']
 if kind ~= 'stream' and kind ~= 'none' then
   return redis.error_reply('WRONGTYPE the stream key holds a ' .. kind)
 end
+-- Says WRONGTYPE for a key of another client's, which is not ours to delete.
+call('HLEN', config)
 local created = kind == 'none'
 if created then
   -- Redis makes an empty stream only together with a group.

@@ -2,20 +2,28 @@
  * Lua that moves entries to a group's dead letters, in the same step that takes them off the PEL. Part of every
  * script that may meet a message with no deliveries left.
  *
- * `deadLetter(dead, source)` appends one; `source` has id, fields (nil when the payload is gone), reason, deliveries,
- * consumer and, if it said anything, detail. The caller acknowledges after it: in a full Redis XADD fails and XACK would succeed.
+ * `keys` has stream, config and dead. The config's `deadSince:<group>` is a lower bound of their age, so that the
+ * reaper knows without a look when some have expired.
  */
 export const DEAD_LETTER_LUA = /* lua */ `
 -- unpack takes about 7,900 values; another client's entry may have more. It is kept whole as JSON in one field then.
 local MOST_FIELDS = 2000
+local deadSinceNoted = false
 
-local function deadLetter(dead, source)
+-- Appends a dead letter. The caller acknowledges after it: in a full Redis XADD fails and XACK would succeed.
+-- @param source has id, fields (nil when the payload is gone), reason, deliveries, consumer and, if it said any, detail
+local function deadLetter(keys, group, source)
   local fields = source.fields or {}
   local entry = {}
   if #fields > MOST_FIELDS then
     entry = { 'weir-fields', cjson.encode(fields) }
   else
-    for i = 1, #fields do entry[i] = fields[i] end
+    for i = 1, #fields, 2 do
+      -- Weir's own names are written below: another client's fields must not pass for them.
+      if fields[i]:sub(1, 5) ~= 'weir-' or fields[i] == 'weir-encoding' then
+        entry[#entry + 1], entry[#entry + 2] = fields[i], fields[i + 1]
+      end
+    end
   end
   -- Last, since of a repeated field the last counts.
   for _, value in ipairs({
@@ -23,22 +31,26 @@ local function deadLetter(dead, source)
     'weir-deliveries', source.deliveries, 'weir-consumer', source.consumer,
   }) do entry[#entry + 1] = value end
   if (source.detail or '') ~= '' then entry[#entry + 1], entry[#entry + 2] = 'weir-detail', source.detail end
-  call('XADD', dead, '*', unpack(entry))
+  local id = call('XADD', keys.dead, '*', unpack(entry))
+  if not deadSinceNoted then
+    call('HSETNX', keys.config, 'deadSince:' .. group, id:match('^%d+'))
+    deadSinceNoted = true
+  end
 end
 
 -- Dead-letters entries that have been delivered too often, in the order given, and takes them off the PEL.
 -- @return how many went for that reason, and how many had no payload any more
-local function deadLetterAll(stream, group, dead, entries)
+local function deadLetterAll(keys, group, entries)
   local ids, missing = {}, 0
   for i, entry in ipairs(entries) do
-    local found = call('XRANGE', stream, entry.id, entry.id)[1]
+    local found = call('XRANGE', keys.stream, entry.id, entry.id)[1]
     entry.fields = found and found[2]
     entry.reason = found and 'max-deliveries' or 'payload-missing'
     if not found then missing = missing + 1 end
-    deadLetter(dead, entry)
+    deadLetter(keys, group, entry)
     ids[i] = entry.id
   end
-  if #ids > 0 then call('XACK', stream, group, unpack(ids)) end
+  if #ids > 0 then call('XACK', keys.stream, group, unpack(ids)) end
   return #ids - missing, missing
 end
 `;

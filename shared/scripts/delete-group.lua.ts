@@ -11,6 +11,9 @@ export const deleteGroupScript = defineScript(
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 if call('EXISTS', stream) == 0 then return reply('unknown-stream') end
+-- Say WRONGTYPE for a key of another client's, which is not ours to delete.
+call('HLEN', config)
+call('XLEN', KEYS[3])
 local destroyed = call('XGROUP', 'DESTROY', stream, ARGV[1])
 local fields = {}
 for i = 2, #ARGV do fields[#fields + 1] = ARGV[i] .. ':' .. ARGV[1] end

@@ -12,6 +12,8 @@ export const deleteStreamScript = defineScript(
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 local kind = call('TYPE', stream)['ok']
+-- Says WRONGTYPE for a key of another client's, which is not ours to delete.
+call('HLEN', config)
 if kind == 'none' then
   call('UNLINK', config)
   return reply(0)

@@ -26,29 +26,29 @@ end
 -- Moves entries to a consumer without charging a delivery. What has no payload any more is left out of XCLAIM's answer
 -- and taken off the PEL: that is recorded.
 -- @return how many payloads were missing
-local function moveTo(stream, group, dead, consumer, idleMs, entries)
+local function moveTo(keys, group, consumer, idleMs, entries)
   local ids, byId = {}, {}
   for i, entry in ipairs(entries) do ids[i], byId[entry.id] = entry.id, entry end
-  local claim = { 'XCLAIM', stream, group, consumer, 0, unpack(ids) }
+  local claim = { 'XCLAIM', keys.stream, group, consumer, 0, unpack(ids) }
   for _, option in ipairs({ 'IDLE', idleMs, 'JUSTID' }) do claim[#claim + 1] = option end
   local moved = call(unpack(claim))
   for _, id in ipairs(moved) do byId[id] = nil end
   for _, entry in pairs(byId) do
     entry.reason = 'payload-missing'
-    deadLetter(dead, entry)
+    deadLetter(keys, group, entry)
   end
   return #ids - #moved
 end
 
 -- Puts entries into holders that have room.
 -- @return how many payloads were missing
-local function hold(stream, group, dead, entries, counts)
+local function hold(keys, group, entries, counts)
   local at, number, missing = 1, 0, 0
   while at <= #entries do
     local holder = HOLDER .. number
     local last = math.min(#entries, at + HOLDER_MOST - (counts[holder] or 0) - 1)
     if last >= at then
-      missing = missing + moveTo(stream, group, dead, holder, HELD_IDLE_MS, { unpack(entries, at, last) })
+      missing = missing + moveTo(keys, group, holder, HELD_IDLE_MS, { unpack(entries, at, last) })
       counts[holder] = (counts[holder] or 0) + last - at + 1
       at = last + 1
     end

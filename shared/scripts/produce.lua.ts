@@ -7,8 +7,8 @@ import { defineScript } from "../redis/script.ts";
  *       fingerprint of the content (with `once`), then per message: its number of fields and values, those
  * Returns { 'appended', ids } | { 'replayed', ids } | { 'mismatch' } | { 'too-large', limit } | { 'unknown-stream' }
  *
- * Nothing after the first XADD can fail: a missing or wrong key shows at the first one, and Redis checks memory
- * before a script's first write only.
+ * A missing or wrong key shows at the first XADD, and Redis checks memory before a script's first write only; should one
+ * fail in the middle all the same (at the very end of the id space), those before it are taken back.
  */
 export const produceScript = defineScript(
   "produce",
@@ -41,8 +41,13 @@ local ids = {}
 local at = 5
 while at <= #ARGV do
   local last = at + tonumber(ARGV[at])
-  local id = call('XADD', stream, 'NOMKSTREAM', '*', unpack(ARGV, at + 1, last))
+  local id = try('XADD', stream, 'NOMKSTREAM', '*', unpack(ARGV, at + 1, last))
   if not id then return reply({ 'unknown-stream' }) end
+  if type(id) == 'table' then
+    -- A script is not rolled back, and nobody has seen these yet.
+    if #ids > 0 then call('XDEL', stream, unpack(ids)) end
+    return id
+  end
   ids[#ids + 1] = id
   at = last + 1
 end

@@ -1,4 +1,4 @@
-import { defineScript } from "../redis/script.ts";
+import { defineReadingScript } from "../redis/script.ts";
 
 /**
  * Reads a range of a stream of messages, as many as surely fit into one answer. COUNT cannot limit bytes, so the
@@ -7,7 +7,7 @@ import { defineScript } from "../redis/script.ts";
  * ARGV: XRANGE or XREVRANGE, its two bounds, most entries, bytes per answer, default of maxMessageBytes
  * Returns { entries, 1 if there is more } | { 'unknown-stream' }
  */
-export const readRangeScript = defineScript(
+export const readRangeScript = defineReadingScript(
   "read-range",
   /* lua */ `
 local maxMessageBytes = tonumber(call('HGET', KEYS[2], 'maxMessageBytes') or ARGV[6])

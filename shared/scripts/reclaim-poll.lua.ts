@@ -69,7 +69,7 @@ local function claim(chosen, leastIdleMs)
   for _, id in ipairs(ids) do
     if byId[id] then
       byId[id].reason = 'payload-missing'
-      deadLetter(keys.dead, byId[id])
+      deadLetter(keys, group, byId[id])
     end
   end
   return again, earlier
@@ -83,7 +83,7 @@ else
   candidates, nextCursor = findExpired(keys.stream, group, cursor, math.max(SLICE, room), ackWaitMs)
 end
 local chosen, poison, left = choose(candidates)
-deadLetterAll(keys.stream, group, keys.dead, poison)
+deadLetterAll(keys, group, poison)
 local again, earlier = claim(chosen, recover and 0 or ackWaitMs)
 -- What was left behind is looked at first next time.
 if left and not recover then nextCursor = left.id end
@@ -114,7 +114,7 @@ if againDueMs and not alone and handed < room and (recover or tonumber(ARGV[8]) 
   local chosenDue, poisonDue, leftDue = choose(readAgain(keys, members))
   for _, entry in ipairs(poisonDue) do
     entry.reason = 'max-deliveries'
-    deadLetter(keys.dead, entry)
+    deadLetter(keys, group, entry)
   end
   removeAgain(keys, poisonDue)
   local old, new = {}, {}

@@ -33,9 +33,9 @@ for _ = 1, PAGES do
   own = ownPending(keys.stream, group, consumer, PAGE)
   if #own == 0 then break end
   if target == '' then
-    hold(keys.stream, group, keys.dead, own, counts)
+    hold(keys, group, own, counts)
   else
-    moveTo(keys.stream, group, keys.dead, target, 0, own)
+    moveTo(keys, group, target, 0, own)
   end
   handedOver = handedOver + #own
 end

@@ -55,7 +55,7 @@ local function moveOn(item, comeBack)
     comeBack(item)
   else
     item.reason = item.action == 'reject' and 'rejected' or 'max-deliveries'
-    deadLetter(keys.dead, item)
+    deadLetter(keys, group, item)
   end
 end
 
@@ -119,7 +119,7 @@ local function settleOfConsumer(items)
   end
   for _, item in pairs(byId) do
     item.reason, item.fields = 'payload-missing', nil
-    deadLetter(keys.dead, item)
+    deadLetter(keys, group, item)
     fail(item, 'settled')
   end
   -- Stored first, acknowledged after: in a full Redis the first fails and the second would not.

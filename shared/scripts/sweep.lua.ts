@@ -42,8 +42,8 @@ if pendingCount > heldCount then
       rest[#rest + 1] = entry
     end
   end
-  deadLettered, missing = deadLetterAll(keys.stream, group, keys.dead, poison)
-  missing = missing + hold(keys.stream, group, keys.dead, rest, counts)
+  deadLettered, missing = deadLetterAll(keys, group, poison)
+  missing = missing + hold(keys, group, rest, counts)
   expired = #poison + #rest
   if nextCursor ~= cursor then call('HSET', keys.config, 'swept:' .. group, nextCursor) end
 end
@@ -55,7 +55,7 @@ if settings[4] then
   for _, entry in ipairs(readAgain(keys, call('ZRANGEBYSCORE', keys.due, '-' .. now, '(0', 'LIMIT', 0, slice))) do
     if entry.deliveries >= maxDeliveries then
       entry.reason = 'max-deliveries'
-      deadLetter(keys.dead, entry)
+      deadLetter(keys, group, entry)
       poison[#poison + 1] = entry
     end
   end

@@ -1,5 +1,5 @@
-import { Buffer } from "node:buffer";
-import { timeOfId } from "../ids.ts";
+import { Buffer, isUtf8 } from "node:buffer";
+import { parseEntryId, timeOfId } from "../ids.ts";
 import { decodeFields, type Entry, type METADATA_PREFIX, messageJson } from "../message.ts";
 import { ReplyError } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
@@ -61,7 +61,7 @@ export async function listDeadLetters(
 function decodeDeadLetter({ id, fields }: Entry, original: Entry["fields"]): DeadLetter {
   return {
     id,
-    message: messageJson(textAt(fields, "weir-id") ?? id, original),
+    message: messageJson(parseEntryId(textAt(fields, "weir-id") ?? "") ?? id, original),
     reason: textAt(fields, "weir-reason") ?? "unknown",
     detail: textAt(fields, "weir-detail") ?? null,
     deliveries: Number(textAt(fields, "weir-deliveries") ?? 0),
@@ -70,12 +70,28 @@ function decodeDeadLetter({ id, fields }: Entry, original: Entry["fields"]): Dea
   };
 }
 
-/** The fields that the message had; very many of them lie packed in one. */
+/** The fields that the message had; very many of them lie packed in one, as JSON. */
 function originalFields({ fields }: Entry): Entry["fields"] {
-  const packed = textAt(fields, "weir-fields");
+  const packed = fields.get("weir-fields");
   if (packed === undefined) return fields;
-  const flat: unknown = JSON.parse(packed);
-  return decodeFields(Array.isArray(flat) ? flat.map(String) : []);
+  // The packing copies bytes as they are, so values that are not UTF-8 are in there too: read byte by byte.
+  const flat = parseList(Buffer.from(packed).toString("latin1"));
+  // Another client has written to the dead letters: it is no packing of Weir's.
+  if (flat === undefined) return fields;
+  return decodeFields(flat.map((text) => decodeBytes(Buffer.from(String(text), "latin1"))));
+}
+
+function parseList(json: string): readonly unknown[] | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    return Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function decodeBytes(bytes: Buffer): string | Uint8Array {
+  return isUtf8(bytes) ? bytes.toString() : new Uint8Array(bytes);
 }
 
 function textAt(fields: Entry["fields"], name: `${typeof METADATA_PREFIX}${string}`): string | undefined {

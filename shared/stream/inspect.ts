@@ -270,7 +270,7 @@ export async function listConsumers(
 async function sendToGroup(stream: EventStream, group: string, command: Command): Promise<Reply> {
   const [outcome = null] = await stream.redis.pipeline([command]);
   if (outcome instanceof ReplyError) {
-    if (/no such key/i.test(outcome.message)) throw unknownStream(stream);
+    if (outcome.word !== "NOGROUP" && /no such key/i.test(outcome.message)) throw unknownStream(stream);
     throw await groupError(stream, group, outcome);
   }
   return outcome;

@@ -1,7 +1,6 @@
 import { WeirError } from "../errors.ts";
 import { idBefore, type Position } from "../ids.ts";
 import { registryKey } from "../keys.ts";
-import { unwrap } from "../redis/redis.ts";
 import { configureGroupScript } from "../scripts/configure-group.lua.ts";
 import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
 import { deleteGroupScript } from "../scripts/delete-group.lua.ts";
@@ -26,17 +25,18 @@ export async function configureStream(
   patch: StreamPatch,
   nowMs: number,
 ): Promise<{ created: boolean; info: StreamInfo }> {
-  const [registered = null, created = null] = await stream.redis.pipeline([
-    ["ZADD", registryKey(keyPrefix), nowMs, stream.name],
-    {
-      script: configureStreamScript,
-      keys: [stream.keys.stream, stream.keys.config],
-      args: [crypto.randomUUID(), ...patchArguments(patch)],
-    },
-  ]);
-  unwrap(registered);
-  const isNew = unwrap(created) === 1;
-  return { created: isNew, info: await streamInfo(stream) };
+  const { redis, keys, name } = stream;
+  await redis.send(["ZADD", registryKey(keyPrefix), nowMs, name]);
+  const call = { script: configureStreamScript, keys: [keys.stream, keys.config] };
+  const created = await redis
+    .send({ ...call, args: [crypto.randomUUID(), ...patchArguments(patch)] })
+    .catch(async (error: unknown) => {
+      // What is no stream must not stay in the list of streams.
+      if (error instanceof WeirError && error.code === "conflict")
+        await redis.send(["ZREM", registryKey(keyPrefix), name]);
+      throw error;
+    });
+  return { created: created === 1, info: await streamInfo(stream) };
 }
 
 /**

@@ -43,6 +43,9 @@ export const GROUP_FIELDS = [
   "swept",
   "pruned",
   "againDue",
+  "deadSince",
+  "gap",
+  "dropped",
 ] as const;
 
 /** What a PUT names: absent is unchanged, null is back to the default. */

@@ -4,7 +4,7 @@ import { groupInfo } from "../../shared/stream/inspect.ts";
 import { configureStream } from "../../shared/stream/manage.ts";
 import { openStream } from "../../shared/stream/stream.ts";
 import { nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
-import { age, leasesOf, makeStream, poll, produceNumbers } from "../support/streams.ts";
+import { age, leasesOf, makeStream, poll, produceNumbers, settleSome } from "../support/streams.ts";
 
 /** What a go-redis, redis-py or redis-rs consumer does, by the same commands. */
 async function readNatively(native: ReturnType<typeof nativeClient>, key: string, consumer: string, from = ">") {
@@ -90,4 +90,28 @@ test("entries that no HTTP producer could write break neither the batch nor the 
   const originals = letters.map(({ message }) => JSON.parse(message)).sort((a, b) => (a.id < b.id ? -1 : 1));
   expect(originals).toMatchObject(messages.map(({ lease: _, deliveries: __, ...message }) => message));
   expect(letters.every(({ reason, deliveries }) => reason === "max-deliveries" && deliveries === 5)).toBe(true);
+});
+
+test("fields that another client named like Weir's own pass for nothing in the dead letters", async () => {
+  const stream = await makeStream(["g"]);
+  const native = nativeClient();
+  await native.xadd(stream.keys.stream, "*", "weir-fields", "x", "weir-detail", "made up", "data", "1");
+  const { messages } = await poll(stream, "g");
+  await settleSome(stream, "g", { rejects: leasesOf(messages).map((lease) => ({ lease })) });
+  await native.xadd(stream.keys.dead("g"), "*", "weir-id", 'x"', "weir-fields", "{", "data", "2");
+  const { items } = await listDeadLetters(stream, "g", { limit: 10 });
+  expect(items.map(({ message, detail }) => [JSON.parse(message).data, detail])).toEqual([
+    [1, null],
+    [2, null],
+  ]);
+});
+
+test("an entry with very many fields keeps bytes that are not UTF-8 on its way through the dead letters", async () => {
+  const stream = await makeStream(["g"]);
+  const fields = Array.from({ length: 1_500 }, (_, i) => [`f${i}`, Buffer.from([0xff, i % 256])]).flat();
+  await nativeClient().call("XADD", stream.keys.stream, "*", ...fields);
+  const { messages } = await poll(stream, "g");
+  await settleSome(stream, "g", { rejects: leasesOf(messages).map((lease) => ({ lease })) });
+  const [letter] = (await listDeadLetters(stream, "g", { limit: 10 })).items;
+  expect(JSON.parse(letter?.message ?? "").attributesBase64).toMatchObject({ f0: "/wA=", f1499: "/9s=" });
 });
