@@ -6,7 +6,7 @@ import { openStream } from "../shared/stream/stream.ts";
 import type { AppEnv } from "./app.ts";
 import { endpoint, jsonBody, jsonResponse, nothing } from "./endpoint.ts";
 import { DeliverySchema } from "./message-schemas.ts";
-import { EntryId, GroupParams, integer, Name } from "./schemas.ts";
+import { EntryIds, GroupParams, integer, Name } from "./schemas.ts";
 
 const tag = "Consuming";
 const path = "/v1/streams/{stream}/groups/{group}";
@@ -167,12 +167,7 @@ export function consumeRoutes(app: OpenAPIHono<AppEnv>): void {
       body: jsonBody(
         z.strictObject({
           consumer: Name,
-          ids: z
-            .array(EntryId)
-            .min(1)
-            .max(1_000)
-            .optional()
-            .openapi({ type: "array", items: { type: "string" } }),
+          ids: EntryIds.optional(),
           minIdleMs: integer(0, Number.MAX_SAFE_INTEGER)
             .optional()
             .openapi({ description: "Absent: the group's ackWaitMs; less than it needs `force`" }),

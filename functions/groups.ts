@@ -7,13 +7,14 @@ import type { AppEnv } from "./app.ts";
 import { endpoint, jsonBody, noBody, nothing } from "./endpoint.ts";
 import {
   AnyName,
+  Bound,
   EntryId,
+  EntryIds,
   GroupParams,
   integer,
   Limit,
   Next,
   queryInteger,
-  RangeBound,
   Start,
   StreamParams,
   setting,
@@ -34,21 +35,11 @@ const GroupSettings = z.strictObject({
     .nullish(),
 });
 
-const Bound = z
-  .union([z.string(), z.int().min(0).transform(String)])
-  .pipe(RangeBound)
-  .optional();
-
 const GroupReplay = z
   .strictObject({
-    ids: z
-      .array(EntryId)
-      .min(1)
-      .max(1_000)
-      .optional()
-      .openapi({ type: "array", items: { type: "string" } }),
-    start: Bound.openapi({ type: "string", description: "An id, ms, ISO 8601 time, `-` or `+`" }),
-    end: Bound.openapi({ type: "string", description: "An id, ms, ISO 8601 time, `-` or `+`" }),
+    ids: EntryIds.optional(),
+    start: Bound.optional(),
+    end: Bound.optional(),
     type: z.string().min(1).max(1_024).optional(),
     limit: integer(1, 1_000).default(1_000),
   })

@@ -43,6 +43,18 @@ function position(first: string, last: string) {
 /** A bound of a range in a query. */
 export const RangeBound = z.string().transform(position("-", "+"));
 
+/** A bound in a body; milliseconds may be a JSON number. */
+export const Bound = z
+  .union([z.string(), z.int().min(0).transform(String)])
+  .pipe(RangeBound)
+  .openapi({ type: "string", description: "An id, ms, ISO 8601 time, `-` or `+`" });
+
+export const EntryIds = z
+  .array(EntryId)
+  .min(1)
+  .max(1_000)
+  .openapi({ type: "array", items: { type: "string" } });
+
 /** Where a group begins to read; milliseconds may be a JSON number. */
 export const Start = z
   .union([z.string(), z.int().min(0).transform(String)])

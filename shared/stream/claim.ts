@@ -4,7 +4,7 @@ import { asArray, asNumber } from "../redis/reply.ts";
 import { claimScript } from "../scripts/claim.lua.ts";
 import { BATCH_BYTES, DeliveryReader } from "./delivery.ts";
 import { GROUP_DEFAULTS, STREAM_DEFAULTS } from "./settings.ts";
-import { type EventStream, groupError } from "./stream.ts";
+import { type EventStream, groupKeys, sendToGroup } from "./stream.ts";
 
 export interface ClaimRequest {
   readonly consumer: string;
@@ -25,28 +25,11 @@ export interface ClaimRequest {
  */
 export async function claim(stream: EventStream, group: string, request: ClaimRequest): Promise<readonly string[]> {
   const { consumer, ids = [], minIdleMs, force, limit } = request;
-  const { keys, redis } = stream;
-  const reply = await redis
-    .send({
-      script: claimScript,
-      keys: [keys.stream, keys.config, keys.dead(group)],
-      args: [
-        group,
-        consumer,
-        minIdleMs ?? -1,
-        force ? 1 : 0,
-        limit,
-        BATCH_BYTES,
-        GROUP_DEFAULTS.ackWaitMs,
-        GROUP_DEFAULTS.maxDeliveries,
-        STREAM_DEFAULTS.maxMessageBytes,
-        ...ids,
-      ],
-    })
-    .catch(async (error: unknown) => {
-      throw await groupError(stream, group, error);
-    });
-  const [outcome, entries, earlier] = asArray(reply);
+  const { ackWaitMs, maxDeliveries } = GROUP_DEFAULTS;
+  const defaults = [ackWaitMs, maxDeliveries, STREAM_DEFAULTS.maxMessageBytes];
+  const args = [group, consumer, minIdleMs ?? -1, force ? 1 : 0, limit, BATCH_BYTES, ...defaults, ...ids];
+  const call = { script: claimScript, keys: groupKeys(stream, group).slice(0, 3), args };
+  const [outcome, entries, earlier] = asArray(await sendToGroup(stream, group, call));
   if (outcome === "claimed")
     return new DeliveryReader(leaseFormat(stream.name, group), consumer).again(entries, earlier);
   const message = `expected at least the group's ackWaitMs of ${asNumber(entries)}, or force, got ${minIdleMs}`;

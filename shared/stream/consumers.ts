@@ -2,7 +2,7 @@ import { WeirError } from "../errors.ts";
 import { asArray, asNumber } from "../redis/reply.ts";
 import { removeConsumerScript } from "../scripts/remove-consumer.lua.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
-import { type EventStream, groupError, groupKeys } from "./stream.ts";
+import { type EventStream, groupKeys, sendToGroup } from "./stream.ts";
 
 /**
  * Removes a consumer. What it holds goes to another one, which gets it by `recover`; without one it is held to be
@@ -20,10 +20,7 @@ export async function removeConsumer(
   // Some thousands per call, so that Redis is not blocked for long: a consumer may hold any number.
   for (let handedOver = 0; ; ) {
     const call = { script: removeConsumerScript, keys: groupKeys(stream, group), args };
-    const reply = await stream.redis.send(call).catch(async (error: unknown) => {
-      throw await groupError(stream, group, error);
-    });
-    const [count, more] = asArray(reply);
+    const [count, more] = asArray(await sendToGroup(stream, group, call));
     if (count === "unknown-consumer" && handedOver === 0) {
       throw new WeirError("unknown-consumer", `the group "${group}" has no consumer "${consumer}"`);
     }

@@ -1,11 +1,16 @@
 import { Buffer, isUtf8 } from "node:buffer";
+import { WeirError } from "../errors.ts";
 import { parseEntryId, timeOfId } from "../ids.ts";
-import { decodeFields, type Entry, type METADATA_PREFIX, messageJson } from "../message.ts";
-import { ReplyError } from "../redis/connection.ts";
+import { decodeEntry, decodeFields, type Entry, type METADATA_PREFIX, messageJson } from "../message.ts";
+import { type Reply, ReplyError } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
+import { asArray, asNumber, asTextOrNull } from "../redis/reply.ts";
+import type { ScriptCall } from "../redis/script.ts";
+import { deleteDeadLettersScript } from "../scripts/delete-dead-letters.lua.ts";
+import { redriveScript } from "../scripts/redrive.lua.ts";
 import type { Page } from "./inspect.ts";
 import { decodeRange, rangeCall } from "./messages.ts";
-import { type EventStream, groupError } from "./stream.ts";
+import { type EventStream, groupError, groupKeys, sendToGroup } from "./stream.ts";
 
 /** Why a message went to the dead letters. */
 export const DEAD_LETTER_REASONS = ["max-deliveries", "rejected", "payload-missing", "trimmed"] as const;
@@ -56,6 +61,100 @@ export async function listDeadLetters(
     return wanted ? [letter] : [];
   });
   return { items, next: page.next };
+}
+
+/**
+ * @param id of the dead letter, not of its message
+ * @throws {WeirError} `unknown-stream`, `unknown-group`, `unknown-dead-letter`
+ */
+export async function getDeadLetter(stream: EventStream, group: string, id: string): Promise<DeadLetter> {
+  const { keys, redis } = stream;
+  const [probe = null, reply = null] = await redis.pipeline([
+    ["XPENDING", keys.stream, group],
+    ["XRANGE", keys.dead(group), id, id],
+  ]);
+  if (probe instanceof ReplyError) throw await groupError(stream, group, probe);
+  const [entry] = asArray(unwrap(reply)).map(decodeEntry);
+  if (entry === undefined) {
+    throw new WeirError("unknown-dead-letter", `the group "${group}" has no dead letter "${id}"`);
+  }
+  return decodeDeadLetter(entry, originalFields(entry));
+}
+
+export interface Redrive {
+  /** Which dead letters; otherwise all that fit reason and type, oldest first. */
+  readonly ids?: readonly string[] | undefined;
+  readonly reason?: string | undefined;
+  readonly type?: string | undefined;
+  readonly limit: number;
+}
+
+/** Dead letters looked at in one step, with their payloads. */
+const REDRIVE_STEP = 100;
+
+/**
+ * Hands dead letters to their group again, from delivery 1, whether or not the stream still holds the original. What
+ * has no payload stays where it is.
+ * @returns how many
+ * @throws {WeirError} `unknown-stream`, `unknown-group`
+ */
+export async function redrive(stream: EventStream, group: string, request: Redrive): Promise<number> {
+  const { ids, reason = "", type = "", limit } = request;
+  const step = async (most: number, ...selection: readonly (string | number)[]) => {
+    const args = [group, reason, type, most, ...selection];
+    const call = { script: redriveScript, keys: groupKeys(stream, group), args };
+    const [count, last = null] = asArray(await sendToGroup(stream, group, call));
+    return { count: asNumber(count), last: asTextOrNull(last) };
+  };
+  if (ids !== undefined) return (await step(limit, "ids", ...ids)).count;
+  let redriven = 0;
+  let from: string | null = "-";
+  // Step by step, so that many do not block Redis; killed in between, what was moved was moved whole.
+  while (from !== null && redriven < limit) {
+    const { count, last }: Awaited<ReturnType<typeof step>> = await step(limit - redriven, "range", from, REDRIVE_STEP);
+    redriven += count;
+    from = last === null ? null : `(${last}`;
+  }
+  return redriven;
+}
+
+/** Dead letters deleted in one step by age. */
+const DELETE_STEP = 10_000;
+
+/** Deletes dead letters below an id as one call; the reaper puts many into one round trip. */
+export function deleteBelowCall(stream: EventStream, group: string, belowId: string): ScriptCall {
+  return {
+    script: deleteDeadLettersScript,
+    keys: groupKeys(stream, group).slice(0, 3),
+    args: [group, "below", belowId, DELETE_STEP],
+  };
+}
+
+export function decodeDeleted(reply: Reply): { deleted: number; more: boolean } {
+  const [deleted, more] = asArray(reply);
+  return { deleted: asNumber(deleted), more: more === 1 };
+}
+
+/**
+ * Deletes dead letters, for good: those named, or those that are older.
+ * @returns how many there were
+ * @throws {WeirError} `unknown-stream`, `unknown-group`
+ */
+export async function deleteDeadLetters(
+  stream: EventStream,
+  group: string,
+  which: { readonly ids: readonly string[] } | { readonly belowId: string },
+): Promise<number> {
+  if ("ids" in which) {
+    const keys = groupKeys(stream, group).slice(0, 3);
+    const call = { script: deleteDeadLettersScript, keys, args: [group, "ids", ...which.ids] };
+    return decodeDeleted(await sendToGroup(stream, group, call)).deleted;
+  }
+  for (let deleted = 0; ; ) {
+    const step = decodeDeleted(await sendToGroup(stream, group, deleteBelowCall(stream, group, which.belowId)));
+    deleted += step.deleted;
+    if (!step.more) return deleted;
+  }
 }
 
 function decodeDeadLetter({ id, fields }: Entry, original: Entry["fields"]): DeadLetter {

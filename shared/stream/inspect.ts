@@ -4,7 +4,7 @@ import { type Command, type Outcome, type Reply, ReplyError } from "../redis/con
 import { type Redis, unwrap } from "../redis/redis.ts";
 import { asArray, asArrayOrEmpty, asMap, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
 import { decodeGroupConfig, decodeStreamConfig, type GroupConfig, type StreamConfig } from "./settings.ts";
-import { type EventStream, groupError, unknownGroup, unknownStream } from "./stream.ts";
+import { type EventStream, sendToGroup, unknownGroup, unknownStream } from "./stream.ts";
 
 /** A page of a list: `next` goes back as cursor, null at the end. */
 export interface Page<Item> {
@@ -265,13 +265,4 @@ export async function listConsumers(
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const items = all.slice(0, limit);
   return { items, next: all.length > limit ? (items.at(-1)?.name ?? null) : null };
-}
-
-async function sendToGroup(stream: EventStream, group: string, command: Command): Promise<Reply> {
-  const [outcome = null] = await stream.redis.pipeline([command]);
-  if (outcome instanceof ReplyError) {
-    if (outcome.word !== "NOGROUP" && /no such key/i.test(outcome.message)) throw unknownStream(stream);
-    throw await groupError(stream, group, outcome);
-  }
-  return outcome;
 }

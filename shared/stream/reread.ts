@@ -1,12 +1,10 @@
 import type { Position } from "../ids.ts";
-import type { Reply } from "../redis/connection.ts";
-import type { Call } from "../redis/redis.ts";
 import { asArray, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
 import { replayScript } from "../scripts/replay.lua.ts";
 import { seekScript } from "../scripts/seek.lua.ts";
 import { lastReadBefore } from "./manage.ts";
 import { boundOf } from "./messages.ts";
-import { type EventStream, groupError } from "./stream.ts";
+import { type EventStream, sendToGroup } from "./stream.ts";
 
 /** Two ways for a group to get messages again: moving its cursor, and copies beside it. */
 
@@ -17,7 +15,7 @@ import { type EventStream, groupError } from "./stream.ts";
  */
 export async function seek(stream: EventStream, group: string, to: Position): Promise<string> {
   const call = { script: seekScript, keys: [stream.keys.stream], args: [group, lastReadBefore(to)] };
-  return asText(await sendTo(stream, group, call));
+  return asText(await sendToGroup(stream, group, call));
 }
 
 export interface GroupReplay {
@@ -47,7 +45,7 @@ export async function replayToGroup(stream: EventStream, group: string, request:
     args: [group, type, most, ...selection],
   });
   if (ids !== undefined) {
-    const [replayed] = asArray(await sendTo(stream, group, callFor(limit, "ids", ...ids)));
+    const [replayed] = asArray(await sendToGroup(stream, group, callFor(limit, "ids", ...ids)));
     return asNumber(replayed);
   }
   let from: string | null = boundOf(start, "-");
@@ -55,16 +53,10 @@ export async function replayToGroup(stream: EventStream, group: string, request:
   // Step by step, so that a long range does not block Redis.
   while (from !== null && replayed < limit) {
     const call = callFor(limit - replayed, "range", from, boundOf(end, "+"), RANGE_STEP);
-    const [count, last = null] = asArray(await sendTo(stream, group, call));
+    const [count, last = null] = asArray(await sendToGroup(stream, group, call));
     replayed += asNumber(count);
     const lastId = asTextOrNull(last);
     from = lastId === null ? null : `(${lastId}`;
   }
   return replayed;
-}
-
-function sendTo(stream: EventStream, group: string, call: Call): Promise<Reply> {
-  return stream.redis.send(call).catch(async (error: unknown) => {
-    throw await groupError(stream, group, error);
-  });
 }

@@ -1,7 +1,7 @@
 import { WeirError } from "../errors.ts";
 import { type StreamKeys, streamKeys } from "../keys.ts";
-import { ReplyError } from "../redis/connection.ts";
-import { asWeirError, type Redis } from "../redis/redis.ts";
+import { type Reply, ReplyError } from "../redis/connection.ts";
+import { asWeirError, type Call, type Redis } from "../redis/redis.ts";
 
 /** A stream by its name, with the Redis it lies in; the functions of this folder act on it. */
 export interface EventStream {
@@ -13,6 +13,16 @@ export interface EventStream {
 /** The keys of one group, in the order in which the scripts of delivery take them. */
 export function groupKeys({ keys }: EventStream, group: string): readonly string[] {
   return [keys.stream, keys.config, keys.dead(group), keys.again(group), keys.againDue(group)];
+}
+
+/**
+ * Runs one call on a group.
+ * @throws {WeirError} `unknown-stream`, `unknown-group`, and what Redis' error stands for otherwise
+ */
+export async function sendToGroup(stream: EventStream, group: string, call: Call): Promise<Reply> {
+  const [outcome = null] = await stream.redis.pipeline([call]);
+  if (outcome instanceof ReplyError) throw await groupError(stream, group, outcome);
+  return outcome;
 }
 
 /** Names a stream; nothing is read and it need not be there. */
@@ -42,6 +52,7 @@ export async function groupError(stream: EventStream, group: string, error: unkn
     const exists = await stream.redis.send(["EXISTS", stream.keys.stream]);
     return exists === 1 ? unknownGroup(stream, group) : unknownStream(stream);
   }
+  if (cause.word === "ERR" && /no such key/i.test(cause.message)) return unknownStream(stream);
   if (/pending entries list limit/i.test(cause.message)) {
     return new WeirError(
       "too-many-pending",

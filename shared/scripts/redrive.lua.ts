@@ -1,0 +1,64 @@
+import { defineScript } from "../redis/script.ts";
+import { AGAIN_LUA } from "./again.ts";
+
+/**
+ * Moves dead letters into their group's side store, to be handed out to it again from delivery 1. One step: a message
+ * is in one of the two places whenever the script is not running.
+ * KEYS: stream, config, dead, again, due
+ * ARGV: group, reason ('': any), type ('': any), most, then 'ids' and ids, or 'range', where to begin, most to look at
+ * Returns { redriven, last id looked at (false: all was) }. A dead letter without payload stays.
+ */
+export const redriveScript = defineScript(
+  "redrive",
+  AGAIN_LUA,
+  /* lua */ `
+local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
+local group, reason, eventType, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+call('XPENDING', keys.stream, group)
+local nowMs = redisNowMs()
+
+local letters, last = {}, false
+if ARGV[5] == 'ids' then
+  for i = 6, #ARGV do letters[#letters + 1] = call('XRANGE', keys.dead, ARGV[i], ARGV[i])[1] end
+else
+  letters = call('XRANGE', keys.dead, ARGV[6], '+', 'COUNT', ARGV[7])
+  if #letters == tonumber(ARGV[7]) then last = letters[#letters][1] end
+end
+
+-- What the message was: its fields without those that made it a dead letter.
+local function originalOf(flat)
+  local meta, fields, found = {}, {}, ''
+  for i = 1, #flat, 2 do
+    local name, value = flat[i], flat[i + 1]
+    if name:sub(1, 5) == 'weir-' and name ~= 'weir-encoding' then
+      meta[name] = value
+    else
+      fields[#fields + 1], fields[#fields + 2] = name, value
+      if name == 'type' then found = value end
+    end
+  end
+  if meta['weir-fields'] then
+    local ok, packed = pcall(cjson.decode, meta['weir-fields'])
+    if ok and type(packed) == 'table' then fields = packed end
+  end
+  return meta, fields, found
+end
+
+local chosen, ids, seen = {}, {}, {}
+for _, letter in ipairs(letters) do
+  local meta, fields, found = originalOf(letter[2])
+  local wanted = (reason == '' or meta['weir-reason'] == reason) and (eventType == '' or found == eventType)
+  if #chosen < most and wanted and not seen[letter[1]] and #fields > 0 and meta['weir-reason'] ~= 'payload-missing' then
+    seen[letter[1]] = true
+    ids[#ids + 1] = letter[1]
+    chosen[#chosen + 1] = {
+      id = meta['weir-id'] or letter[1], fields = fields, deliveries = 0, consumer = '', dueMs = nowMs,
+    }
+  end
+end
+addAgain(keys, group, chosen)
+if #ids > 0 then call('XDEL', keys.dead, unpack(ids)) end
+if #chosen == most then last = false end
+return reply({ #chosen, last })
+`,
+);
