@@ -108,7 +108,7 @@ export const ProblemSchema = z
   })
   .openapi("Problem");
 
-/** Errors that every route under `/v1` may answer. */
+/** Errors that every route with a token may answer. */
 const COMMON_ERRORS: readonly ErrorCode[] = [
   "invalid-request",
   "unauthenticated",

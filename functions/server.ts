@@ -13,6 +13,7 @@ import { deadLetterRoutes } from "./dead-letters.ts";
 import { groupRoutes } from "./groups.ts";
 import { healthRoutes } from "./health.ts";
 import { messageRoutes } from "./messages.ts";
+import { metricsRoute } from "./metrics.ts";
 import { openApiRoute } from "./openapi.ts";
 import { problemResponse } from "./problem.ts";
 import { reaperRoutes } from "./reaper.ts";
@@ -52,6 +53,7 @@ export function createApp(host: Host, now: () => number = Date.now): OpenAPIHono
     await end();
   });
   app.use("/v1/*", authenticate);
+  app.use("/metrics", authenticate);
 
   healthRoutes(app);
   streamRoutes(app);
@@ -61,6 +63,7 @@ export function createApp(host: Host, now: () => number = Date.now): OpenAPIHono
   consumerRoutes(app);
   deadLetterRoutes(app);
   reaperRoutes(app);
+  metricsRoute(app);
   openApiRoute(app);
   app.notFound((c) => problemResponse(noSuchRoute(app, c.req.method, c.req.path)));
   return app;

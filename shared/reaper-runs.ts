@@ -55,3 +55,9 @@ export async function storeRun(redis: Redis, keyPrefix: string, run: ReaperRun):
 export async function listRuns(redis: Redis, keyPrefix: string): Promise<readonly string[]> {
   return asArray(await redis.send(["LRANGE", reaperRunsKey(keyPrefix), 0, RUNS_KEPT - 1])).map(asText);
 }
+
+/** @returns the last run's report, if there was one */
+export async function lastRun(redis: Redis, keyPrefix: string): Promise<ReaperRun | undefined> {
+  const [text] = asArray(await redis.send(["LRANGE", reaperRunsKey(keyPrefix), 0, 0])).map(asText);
+  return text === undefined ? undefined : JSON.parse(text);
+}

@@ -202,7 +202,7 @@ async function groupDetails(
  * The lag where Redis says nil, as it does after XDEL, XTRIM and a start in the middle
  * (https://redis.io/docs/latest/commands/xinfo-groups/): exact at both ends, by time in between.
  */
-function estimateLag(
+export function estimateLag(
   lastDeliveredId: string,
   { length, firstId, lastId }: { length: number; firstId: string | null; lastId: string | null },
 ): Pick<GroupInfo, "lag" | "lagIs"> {

@@ -130,10 +130,11 @@ describe("the OpenAPI document", () => {
     }
   });
 
-  test("asks for the token on everything under /v1, and on nothing else", () => {
+  test("asks for the token on everything under /v1 and on /metrics, and on nothing else", () => {
     const schemes = Object.keys(objectAt(api, "components", "securitySchemes"));
     for (const { method, path, operation } of operations) {
-      expect(operation.security, `${method} ${path}`).toEqual(path.startsWith("/v1/") ? [{ token: [] }] : []);
+      const isGuarded = path.startsWith("/v1/") || path === "/metrics";
+      expect(operation.security, `${method} ${path}`).toEqual(isGuarded ? [{ token: [] }] : []);
     }
     expect(schemes).toContain("token");
   });
