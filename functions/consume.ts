@@ -6,7 +6,7 @@ import { openStream } from "../shared/stream/stream.ts";
 import type { AppEnv } from "./app.ts";
 import { endpoint, jsonBody, jsonResponse, nothing } from "./endpoint.ts";
 import { DeliverySchema } from "./message-schemas.ts";
-import { EntryIds, GroupParams, integer, Name } from "./schemas.ts";
+import { EntryIds, GapSchema, GroupParams, integer, Name } from "./schemas.ts";
 
 const tag = "Consuming";
 const path = "/v1/streams/{stream}/groups/{group}";
@@ -118,6 +118,9 @@ export function consumeRoutes(app: OpenAPIHono<AppEnv>): void {
             ackWaitMs: z.int(),
             pollState: z.string(),
             pollAfterMs: z.int(),
+            gap: GapSchema.optional().openapi({
+              description: "What trimming took from this group, until it has acknowledged something after that",
+            }),
           }),
         },
       },

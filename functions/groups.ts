@@ -10,6 +10,7 @@ import {
   Bound,
   EntryId,
   EntryIds,
+  GapSchema,
   GroupParams,
   integer,
   Limit,
@@ -59,6 +60,8 @@ const GroupSchema = z
     consumers: z.int(),
     oldestPendingMs: z.int().nullable().openapi({ description: "Age of the oldest message that is pending" }),
     deadLetters: z.int(),
+    gap: GapSchema.nullable().openapi({ description: "What trimming took from it last, until it has got over it" }),
+    dropped: z.int().openapi({ description: "Messages that trimming took from it in all" }),
     config: z.object({
       ackWaitMs: z.int(),
       maxDeliveries: z.int(),
@@ -91,6 +94,7 @@ export function groupRoutes(app: OpenAPIHono<AppEnv>): void {
       const patch = { ...rest, backoffMinMs: minMs, backoffMaxMs: maxMs };
       const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
       const { created } = await configureGroup(stream, params.group, start, patch);
+      weir.cache.forgetGroup(stream, params.group);
       return c.json(await groupInfo(stream, params.group, weir.now()), created ? 201 : 200);
     },
   );

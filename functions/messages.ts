@@ -35,12 +35,14 @@ export function messageRoutes(app: OpenAPIHono<AppEnv>): void {
         "unsupported-media-type",
         "idempotency-mismatch",
         "outcome-unknown",
+        "stream-full",
         "redis-full",
       ],
     },
     async ({ params, body, weir, c }) => {
       const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
-      const { ids, replayed } = await produce(stream, body, idempotencyKey(c.req.header("idempotency-key")));
+      const key = idempotencyKey(c.req.header("idempotency-key"));
+      const { ids, replayed } = await produce(stream, body, key, weir.cache);
       return c.json({ ids }, 201, replayed ? { "idempotency-replayed": "true" } : {});
     },
   );

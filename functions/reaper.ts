@@ -18,9 +18,10 @@ const RunSchema = z
         deadLettered: z.int(),
         payloadMissing: z.int(),
         consumersRemoved: z.int(),
+        deadLettersExpired: z.int(),
       }),
     ),
-    streams: z.array(z.object({ stream: z.string(), trimmed: z.int() })),
+    streams: z.array(z.object({ stream: z.string(), trimmed: z.int(), deadLettered: z.int(), dropped: z.int() })),
     errors: z.array(z.object({ stream: z.string(), group: z.string().optional(), code: z.string() })),
   })
   .openapi("ReaperRun");

@@ -85,5 +85,8 @@ export function setting(least: number, most: number) {
   return integer(least, most).nullish();
 }
 
+/** What trimming took from a group that was not done with it. */
+export const GapSchema = z.object({ fromId: z.string(), toId: z.string(), messages: z.int() }).openapi("Gap");
+
 export const Limit = queryInteger(1, 1_000).default(100).openapi({ description: "1 to 1,000" });
 export const Next = z.string().nullable().openapi({ description: "Goes back as `cursor`; null at the end" });

@@ -2,10 +2,13 @@ import { type OpenAPIHono, z } from "@hono/zod-openapi";
 import { listStreams, type StreamInfo, streamInfo } from "../shared/stream/inspect.ts";
 import { configureStream, deleteStream } from "../shared/stream/manage.ts";
 import { LEAST_MAX_MESSAGE_BYTES } from "../shared/stream/produce.ts";
+import { forecastRetention, trimNow } from "../shared/stream/retention.ts";
+import { UNFINISHED } from "../shared/stream/settings.ts";
+import { cachedStream } from "../shared/stream/settings-cache.ts";
 import { openStream } from "../shared/stream/stream.ts";
 import type { AppEnv } from "./app.ts";
 import { endpoint, jsonBody, noBody, nothing } from "./endpoint.ts";
-import { Limit, Name, Next, StreamParams, setting } from "./schemas.ts";
+import { EntryId, integer, Limit, Name, Next, StreamParams, setting } from "./schemas.ts";
 
 const DAY_MS = 24 * 3_600_000;
 
@@ -14,7 +17,9 @@ const StreamSettings = z.strictObject({
     .strictObject({
       maxAgeMs: setting(1, 100 * 365 * DAY_MS),
       maxLength: setting(1, Number.MAX_SAFE_INTEGER),
-      unfinished: z.literal("keep").nullish(),
+      unfinished: z.enum(UNFINISHED).nullish(),
+      deleteAcknowledged: z.boolean().nullish(),
+      deadLetterMaxAgeMs: setting(60_000, 10 * 365 * DAY_MS),
     })
     .nullish(),
   maxMessageBytes: setting(LEAST_MAX_MESSAGE_BYTES, 4 * 1024 * 1024),
@@ -32,7 +37,9 @@ const StreamSchema = z
       retention: z.object({
         maxAgeMs: z.int().nullable(),
         maxLength: z.int().nullable(),
-        unfinished: z.literal("keep"),
+        unfinished: z.enum(UNFINISHED),
+        deleteAcknowledged: z.boolean(),
+        deadLetterMaxAgeMs: z.int(),
       }),
       maxMessageBytes: z.int(),
       dedupeWindowMs: z.int(),
@@ -42,6 +49,20 @@ const StreamSchema = z
 
 const tag = "Streams";
 const path = "/v1/streams/{stream}";
+
+const NO_RETENTION = {
+  maxAgeMs: null,
+  maxLength: null,
+  unfinished: null,
+  deleteAcknowledged: null,
+  deadLetterMaxAgeMs: null,
+};
+
+/** null for all of it puts each member back to its default. */
+function retentionPatch(retention: z.output<typeof StreamSettings>["retention"]) {
+  const { deleteAcknowledged, ...rest } = retention === null ? NO_RETENTION : (retention ?? {});
+  return { ...rest, deleteAcknowledged: deleteAcknowledged ? 1 : deleteAcknowledged === undefined ? undefined : null };
+}
 
 /** `/v1/streams` and `/v1/streams/{stream}`. */
 export function streamRoutes(app: OpenAPIHono<AppEnv>): void {
@@ -63,12 +84,12 @@ export function streamRoutes(app: OpenAPIHono<AppEnv>): void {
       errors: ["conflict", "outcome-unknown", "redis-full"],
     },
     async ({ params, body, weir, c }) => {
-      const { retention, maxMessageBytes, dedupeWindowMs } = body;
-      const { maxAgeMs, maxLength } = retention === null ? { maxAgeMs: null, maxLength: null } : (retention ?? {});
-      const patch = { maxAgeMs, maxLength, maxMessageBytes, dedupeWindowMs };
+      const { retention, ...rest } = body;
+      const patch = { ...retentionPatch(retention), ...rest };
       const { keyPrefix } = weir.config;
       const stream = openStream(weir.redis, keyPrefix, params.stream);
       const { created, info } = await configureStream(stream, keyPrefix, patch, weir.now());
+      weir.cache.setStream(stream, cachedStream(info.config));
       return c.json(info, created ? 201 : 200);
     },
   );
@@ -131,6 +152,86 @@ export function streamRoutes(app: OpenAPIHono<AppEnv>): void {
       const { keyPrefix } = weir.config;
       await deleteStream(openStream(weir.redis, keyPrefix, params.stream), keyPrefix);
       return c.body(null, 204);
+    },
+  );
+
+  endpoint(
+    app,
+    {
+      method: "post",
+      path: `${path}/trim`,
+      tag,
+      summary: "Trim a stream now; what a group has not finished is treated as the stream's `unfinished` says",
+      description: "In whole nodes of Redis (about 100 messages), or with `exact` to the very message.",
+      params: StreamParams,
+      query: nothing,
+      body: jsonBody(
+        z
+          .strictObject({
+            maxLength: integer(0, Number.MAX_SAFE_INTEGER).optional(),
+            minId: EntryId.optional().openapi({ type: "string" }),
+            olderThanMs: integer(0, Number.MAX_SAFE_INTEGER).optional(),
+            exact: z.boolean().default(false),
+          })
+          .refine(
+            ({ maxLength, minId, olderThanMs }) =>
+              [maxLength, minId, olderThanMs].filter((limit) => limit !== undefined).length === 1,
+            "expected one of maxLength, minId and olderThanMs",
+          ),
+      ),
+      answers: {
+        200: {
+          description: "What was trimmed, and the groups that hold back more, from where on",
+          schema: z.object({
+            trimmed: z.int(),
+            keptFor: z.array(z.object({ group: z.string(), fromId: z.string() })),
+          }),
+        },
+      },
+      errors: ["unknown-stream", "conflict", "outcome-unknown", "redis-full"],
+    },
+    async ({ params, body, weir, c }) => {
+      const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
+      return c.json(await trimNow(stream, body, weir.now()));
+    },
+  );
+
+  endpoint(
+    app,
+    {
+      method: "get",
+      path: `${path}/retention`,
+      tag,
+      summary: "What the next trim would take, from whom, and which group holds it back since when",
+      params: StreamParams,
+      query: nothing,
+      body: noBody,
+      answers: {
+        200: {
+          description: "The forecast",
+          schema: z.object({
+            unfinished: z.enum(UNFINISHED),
+            next: z.object({
+              messages: z.int().openapi({ description: "How many would go" }),
+              messagesAre: z.enum(["exact", "estimated"]),
+              belowId: z.string().nullable().openapi({ description: "Messages below it would go; null: by length" }),
+            }),
+            takesFrom: z.array(z.object({ group: z.string(), fromId: z.string(), messages: z.int() })),
+            heldBackBy: z.array(
+              z.object({
+                group: z.string(),
+                fromId: z.string(),
+                sinceMs: z.int().openapi({ description: "When the message was produced that it is not done with" }),
+              }),
+            ),
+          }),
+        },
+      },
+      errors: ["unknown-stream", "conflict"],
+    },
+    async ({ params, weir, c }) => {
+      const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
+      return c.json(await forecastRetention(stream, weir.now()));
     },
   );
 }

@@ -6,6 +6,7 @@ import {
   type UpkeepError,
 } from "../shared/reaper-runs.ts";
 import { Budget, type JobContext, type JobRun } from "./context.ts";
+import { expireDeadLetters } from "./expire-dead-letters.ts";
 import { removeIdleConsumers } from "./remove-idle-consumers.ts";
 import { type RegisteredStream, registeredStreams, survey } from "./survey.ts";
 import { sweep } from "./sweep.ts";
@@ -26,7 +27,7 @@ export interface ReaperOptions {
 }
 
 /**
- * Runs the scheduled work once: sweep, removal of idle consumers, trim, over the streams that are due, the one that has
+ * Runs the scheduled work once: sweep, removal of idle consumers, expiry of dead letters, trim, over the streams that are due, the one that has
  * waited longest first. Every step is atomic by itself, so a run may die anywhere or meet another one; what the budget
  * leaves undone stays due.
  * @throws {WeirError} `redis-unavailable` when Redis is not there
@@ -76,10 +77,11 @@ async function serve(
   const surveyed = await survey(context, registered, run.nowMs, errors);
   const swept = await sweep(context, run, surveyed, errors);
   const removed = await removeIdleConsumers(context, run, surveyed, errors);
+  const expired = await expireDeadLetters(context, run, surveyed, errors);
   const trimmed = await trim(context, run, surveyed, errors);
-  groups.push(...swept.groups, ...removed.groups);
+  groups.push(...swept.groups, ...removed.groups, ...expired.groups);
   streams.push(...trimmed.streams);
-  const complete = swept.complete && removed.complete && trimmed.complete;
+  const complete = swept.complete && removed.complete && expired.complete && trimmed.complete;
   if (complete) await noteVisits(context, surveyed, run.nowMs);
   return complete;
 }
@@ -96,7 +98,10 @@ function joinGroups(parts: readonly GroupUpkeep[]): GroupUpkeep[] {
       deadLettered: part.deadLettered + (row?.deadLettered ?? 0),
       payloadMissing: part.payloadMissing + (row?.payloadMissing ?? 0),
       consumersRemoved: part.consumersRemoved + (row?.consumersRemoved ?? 0),
+      deadLettersExpired: part.deadLettersExpired + (row?.deadLettersExpired ?? 0),
     });
   }
-  return [...rows.values()].filter((row) => row.expired + row.payloadMissing + row.consumersRemoved > 0);
+  return [...rows.values()].filter(
+    (row) => row.expired + row.payloadMissing + row.consumersRemoved + row.deadLettersExpired > 0,
+  );
 }

@@ -1,4 +1,4 @@
-import type { GroupUpkeep, UpkeepError } from "../shared/reaper-runs.ts";
+import { type GroupUpkeep, noUpkeep, type UpkeepError } from "../shared/reaper-runs.ts";
 import { asNumber } from "../shared/redis/reply.ts";
 import { removeIdleConsumersCall } from "../shared/stream/upkeep.ts";
 import { runSteps, type Step } from "./batches.ts";
@@ -29,9 +29,7 @@ export async function removeIdleConsumers(
           group: name,
           call: removeIdleConsumersCall(stream, name, { leastIdleMs: context.consumerIdleMs, nowMs }),
           done(reply) {
-            const consumersRemoved = asNumber(reply);
-            const row = { stream: stream.name, group: name, expired: 0, deadLettered: 0, payloadMissing: 0 };
-            groups.push({ ...row, consumersRemoved });
+            groups.push({ ...noUpkeep(stream.name, name), consumersRemoved: asNumber(reply) });
             return undefined;
           },
         }),

@@ -31,6 +31,8 @@ export interface SurveyedGroup {
   readonly lastDeliveredMs: number;
   /** Whether something lies in the group's side store. */
   readonly hasAgain: boolean;
+  /** How old its oldest dead letter is at most, as the time when it came; undefined without one. */
+  readonly deadSinceMs: number | undefined;
   /** When idle consumers were last looked for. */
   readonly prunedAtMs: number;
 }
@@ -95,6 +97,7 @@ function decode(stream: EventStream, groups: Reply, config: Reply): SurveyedStre
         consumers: asNumber(group.get("consumers")),
         lastDeliveredMs: timeOfId(asText(group.get("last-delivered-id"))),
         hasAgain: hash.has(`againDue:${name}`),
+        deadSinceMs: hash.has(`deadSince:${name}`) ? asNumber(hash.get(`deadSince:${name}`)) : undefined,
         prunedAtMs: asNumber(hash.get(`pruned:${name}`) ?? 0),
       };
     }),

@@ -1,4 +1,4 @@
-import type { GroupUpkeep, UpkeepError } from "../shared/reaper-runs.ts";
+import { type GroupUpkeep, noUpkeep, type UpkeepError } from "../shared/reaper-runs.ts";
 import { decodeSwept, sweepCall } from "../shared/stream/upkeep.ts";
 import { runSteps, type Step } from "./batches.ts";
 import type { JobContext, JobRun } from "./context.ts";
@@ -26,7 +26,7 @@ export async function sweep(
           call: sweepCall(stream, name),
           done(reply) {
             const { more, ...swept } = decodeSwept(reply);
-            groups.push({ stream: stream.name, group: name, ...swept, consumersRemoved: 0 });
+            groups.push({ ...noUpkeep(stream.name, name), ...swept });
             return more ? step : undefined;
           },
         };

@@ -1,4 +1,5 @@
 import { registryKey } from "../shared/keys.ts";
+import { isTrimmed } from "../shared/stream/settings.ts";
 import type { JobContext } from "./context.ts";
 import type { SurveyedStream } from "./survey.ts";
 
@@ -13,9 +14,7 @@ const MOST_WAIT_MS = 15 * MINUTE_MS;
 export function nextVisitMs({ groups, config }: SurveyedStream, nowMs: number): number {
   const hasWork = groups.some(({ pending, hasAgain }) => pending > 0 || hasAgain);
   const isBehind = groups.some(({ lag }) => lag !== 0);
-  const { maxAgeMs, maxLength } = config.retention;
-  const isTrimmed = maxAgeMs !== null || maxLength !== null;
-  if (hasWork || (isTrimmed && isBehind)) return nowMs;
+  if (hasWork || (isTrimmed(config) && isBehind)) return nowMs;
   const quietSinceMs = Math.max(0, ...groups.map(({ lastDeliveredMs }) => lastDeliveredMs));
   const wait = Math.min((nowMs - quietSinceMs) / 4, MOST_WAIT_MS);
   return wait < MINUTE_MS ? nowMs : nowMs + Math.floor(wait);

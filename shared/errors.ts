@@ -19,6 +19,7 @@ export const ERROR_CODES = {
   misconfigured: { status: 500, title: "The deployment's configuration is not complete" },
   "redis-unavailable": { status: 503, title: "Redis cannot serve this now" },
   "outcome-unknown": { status: 503, title: "The write may or may not have happened" },
+  "stream-full": { status: 507, title: "The stream is full, and a group still needs its oldest message" },
   "redis-full": { status: 507, title: "Redis is out of memory" },
 } as const;
 

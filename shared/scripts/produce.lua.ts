@@ -1,29 +1,41 @@
 import { defineScript } from "../redis/script.ts";
+import { IDS_LUA } from "./ids.ts";
+import { NEEDED_LUA } from "./needed.ts";
 
 /**
  * Appends messages, all or nothing, once per idempotency key.
  * KEYS: stream, config[, once]
- * ARGV: largest message in bytes (0: already checked), default of maxMessageBytes, default of dedupeWindowMs,
- *       fingerprint of the content (with `once`), then per message: its number of fields and values, those
- * Returns { 'appended', ids } | { 'replayed', ids } | { 'mismatch' } | { 'too-large', limit } | { 'unknown-stream' }
+ * ARGV: 1 to look at the settings, largest message in bytes, defaults of maxMessageBytes and dedupeWindowMs, fingerprint
+ *       of the content (with `once`), number of messages, then per message: its number of fields and values, those
+ * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded } (the last two where it looked):
+ *         'appended', ids | 'replayed', ids | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group
  *
  * A missing or wrong key shows at the first XADD, and Redis checks memory before a script's first write only; should one
  * fail in the middle all the same (at the very end of the id space), those before it are taken back.
  */
 export const produceScript = defineScript(
   "produce",
+  IDS_LUA,
+  NEEDED_LUA,
   /* lua */ `
-local stream, config, once = KEYS[1], KEYS[2], KEYS[3]
-local largest, fingerprint = tonumber(ARGV[1]), ARGV[4]
-local incarnation, windowMs = '', ARGV[3]
+-- Trimming a little more than is needed spares the next requests the work.
+local SPARE_PART, MOST_SPARE = 0.1, 100
 
-if largest > 0 or once then
-  local settings = call('HMGET', config, 'maxMessageBytes', 'dedupeWindowMs', 'incarnation')
-  local limit = tonumber(settings[1] or ARGV[2])
-  if largest > limit then return reply({ 'too-large', limit }) end
+local stream, config, once = KEYS[1], KEYS[2], KEYS[3]
+local largest, fingerprint, count = tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6])
+local limit, windowMs, incarnation, maxLength = tonumber(ARGV[3]), ARGV[4], '', nil
+
+if ARGV[1] == '1' then
+  local settings = call('HMGET', config, 'maxMessageBytes', 'dedupeWindowMs', 'incarnation', 'maxLength', 'unfinished')
+  limit = tonumber(settings[1] or limit)
   windowMs = settings[2] or windowMs
   incarnation = settings[3] or ''
+  if (settings[5] or 'keep') == 'keep' then maxLength = tonumber(settings[4] or nil) end
 end
+local function answer(outcome, detail)
+  return reply({ outcome, detail or '', limit, maxLength and 1 or 0 })
+end
+if largest > limit then return answer('too-large', limit) end
 
 if once then
   local seen = call('GET', once)
@@ -31,18 +43,33 @@ if once then
     -- A stream that was deleted and made anew has another incarnation: what its predecessor answered does not count.
     local seenIncarnation, seenFingerprint, ids = seen:match('^(%S*)\\n(%S*)\\n(.*)$')
     if seenIncarnation == incarnation then
-      if seenFingerprint ~= fingerprint then return reply({ 'mismatch' }) end
-      return reply({ 'replayed', ids })
+      if seenFingerprint ~= fingerprint then return answer('mismatch') end
+      return answer('replayed', ids)
+    end
+  end
+end
+
+if maxLength then
+  local length = call('XLEN', stream)
+  if length > 0 and length + count > maxLength then
+    local groups, watermark = findNeeded(stream)
+    local spare = math.min(MOST_SPARE, math.floor(maxLength * SPARE_PART))
+    local took, more = trimToLength(stream, math.max(0, maxLength - count - spare), watermark, 10000, true)
+    length = length - took
+    if length > 0 and length + count > maxLength and not more then
+      for _, group in ipairs(groups) do
+        if group.needed == watermark then return answer('full', group.name) end
+      end
     end
   end
 end
 
 local ids = {}
-local at = 5
+local at = 7
 while at <= #ARGV do
   local last = at + tonumber(ARGV[at])
   local id = try('XADD', stream, 'NOMKSTREAM', '*', unpack(ARGV, at + 1, last))
-  if not id then return reply({ 'unknown-stream' }) end
+  if not id then return answer('unknown-stream') end
   if type(id) == 'table' then
     -- A script is not rolled back, and nobody has seen these yet.
     if #ids > 0 then call('XDEL', stream, unpack(ids)) end
@@ -53,6 +80,6 @@ while at <= #ARGV do
 end
 local joined = table.concat(ids, ' ')
 if once then call('SET', once, incarnation .. '\\n' .. fingerprint .. '\\n' .. joined, 'PX', windowMs) end
-return reply({ 'appended', joined })
+return answer('appended', joined)
 `,
 );

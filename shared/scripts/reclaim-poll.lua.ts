@@ -2,15 +2,17 @@ import { defineScript } from "../redis/script.ts";
 import { AGAIN_LUA } from "./again.ts";
 import { DEAD_LETTER_LUA } from "./dead-letter.ts";
 import { EXPIRED_LUA } from "./expired.ts";
+import { IDS_LUA } from "./ids.ts";
 
 /**
  * A reclaim poll: hands out expired deliveries, then what is due in the side store, then new messages, for the room
  * that there is, in one atomic step, so that no crash can charge or hide anything in between.
  * KEYS: stream, config, dead, again, due
  * ARGV: group, consumer, batch size, bytes per batch, defaults of ackWaitMs, maxDeliveries and maxMessageBytes,
- *       now in ms by the caller's clock, 1 to recover what this consumer holds already
+ *       now in ms by the caller's clock, 1 to recover what this consumer holds already, latest id that was acknowledged or ''
  * Returns { ackWaitMs, maxMessageBytes, expired: { id, fields } each, their deliveries so far,
- *           due: { side id, id, deliveries so far, fields } each, new: { id, fields } each, 1 if more is waiting }
+ *           due: { side id, id, deliveries so far, fields } each, new: { id, fields } each, 1 if more is waiting,
+ *           the gap as JSON or '' }
  *         | { 'refused', error } when Redis refused the new messages and there was nothing else
  */
 export const reclaimPollScript = defineScript(
@@ -18,6 +20,7 @@ export const reclaimPollScript = defineScript(
   EXPIRED_LUA,
   DEAD_LETTER_LUA,
   AGAIN_LUA,
+  IDS_LUA,
   /* lua */ `
 local SLICE = 250 -- pending entries looked at per poll: about 0.1 ms
 local POISON_PER_POLL = 20
@@ -27,7 +30,7 @@ local CLOCK_SKEW_MS = 5000
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
 local group, consumer, recover = ARGV[1], ARGV[2], ARGV[9] == '1'
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
-  'cursor:' .. group, 'againDue:' .. group)
+  'cursor:' .. group, 'againDue:' .. group, 'gap:' .. group)
 local ackWaitMs = tonumber(settings[1] or ARGV[5])
 local maxDeliveries = tonumber(settings[2] or ARGV[6])
 local maxMessageBytes = tonumber(settings[3] or ARGV[7])
@@ -73,6 +76,13 @@ local function claim(chosen, leastIdleMs)
     end
   end
   return again, earlier
+end
+
+-- A gap is told until something after it is acknowledged.
+local gap = settings[6] or ''
+if gap ~= '' and ARGV[10] ~= '' and less(cjson.decode(gap).toId, ARGV[10]) then
+  call('HDEL', keys.config, 'gap:' .. group)
+  gap = ''
 end
 
 local candidates, nextCursor
@@ -142,6 +152,6 @@ if not alone and handed < room and #due == 0 then
     fresh = false
   end
 end
-return reply({ ackWaitMs, maxMessageBytes, again, earlier, due, fresh and fresh[1][2] or {}, more and 1 or 0 })
+return reply({ ackWaitMs, maxMessageBytes, again, earlier, due, fresh and fresh[1][2] or {}, more and 1 or 0, gap })
 `,
 );

@@ -1,77 +1,166 @@
 import { defineScript } from "../redis/script.ts";
+import { DEAD_LETTER_LUA } from "./dead-letter.ts";
+import { IDS_LUA } from "./ids.ts";
+import { NEEDED_LUA } from "./needed.ts";
 
 /**
- * Trims a stream to its settings, never past the oldest message that some group has not been handed or has not
- * acknowledged. Watermark and XTRIM are one step, so that no consume and no new group comes in between.
+ * One step of trimming a stream, by its settings or by limits that are given. First what every group has done with,
+ * which is never wrong. Then, where `unfinished` is not keep, what some group has not: copied to that group's dead
+ * letters before it goes, or dropped and counted as that group's gap.
  * KEYS: stream, config
- * ARGV: now (ms), most entries to trim
- * Returns { trimmed, 1 if there is more to trim }
+ * ARGV: now (ms), most entries to take, 1 to trim to the very message, what comes before a group's name in the key of its
+ *       dead letters, 'settings' or 'given', then (given) the id below which to trim or '', the length to trim to or ''
+ * Returns { trimmed, 1 if there is more to trim, dead-lettered, dropped, { group, oldest id it needs } for each group that
+ *           holds back what would go otherwise }
  */
 export const trimScript = defineScript(
   "trim",
+  IDS_LUA,
+  NEEDED_LUA,
+  DEAD_LETTER_LUA,
   /* lua */ `
+local COPIED_PER_STEP = 200
+
 local stream, config = KEYS[1], KEYS[2]
-local nowMs, most = tonumber(ARGV[1]), tonumber(ARGV[2])
-local settings = call('HMGET', config, 'maxAgeMs', 'maxLength')
-local maxAgeMs, maxLength = tonumber(settings[1] or nil), tonumber(settings[2] or nil)
-if not maxAgeMs and not maxLength then return reply({ 0, 0 }) end
-
--- The halves of an id are 64 bits, more than a Lua number holds: they are compared as digits.
-local function lessDigits(a, b) return #a < #b or (#a == #b and a < b) end
-local function less(a, b)
-  local aMs, aSeq = a:match('(%d+)-(%d+)')
-  local bMs, bSeq = b:match('(%d+)-(%d+)')
-  return lessDigits(aMs, bMs) or (aMs == bMs and lessDigits(aSeq, bSeq))
+local nowMs, most, exact = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local settings = call('HMGET', config, 'maxAgeMs', 'maxLength', 'unfinished', 'deleteAcknowledged')
+local unfinished = settings[3] or 'keep'
+local cut, maxLength, deleteAcknowledged
+if ARGV[5] == 'given' then
+  cut, maxLength = ARGV[6] ~= '' and ARGV[6] or nil, tonumber(ARGV[7])
+else
+  if settings[1] then cut = string.format('%.0f-0', math.max(0, nowMs - tonumber(settings[1]))) end
+  maxLength = tonumber(settings[2] or nil)
+  deleteAcknowledged = settings[4] == '1'
 end
-local function after(id)
-  local ms, seq = id:match('(%d+)-(%d+)')
-  local number = tonumber(seq)
-  -- Past 2^53 the sum would be rounded: one entry more is kept instead.
-  return number < 9007199254740991 and string.format('%s-%.0f', ms, number + 1) or id
+if not cut and not maxLength and not deleteAcknowledged then return reply({ 0, 0, 0, 0, {} }) end
+
+local groups, watermark = findNeeded(stream)
+local trimmed, more, took, again = 0, false, 0, false
+local function add(count, isMore)
+  trimmed, more = trimmed + count, more or isMore
 end
 
-local watermark = '18446744073709551615-18446744073709551615'
-for _, info in ipairs(call('XINFO', 'GROUPS', stream)) do
-  local group, pending, lastDelivered = info[2], info[6], info[8]
-  local needed = after(lastDelivered)
-  if pending > 0 then
-    local oldest = call('XPENDING', stream, group)[2]
-    if less(oldest, needed) then needed = oldest end
+-- What all groups are done with.
+if deleteAcknowledged and #groups > 0 then add(trimBelow(stream, watermark, most, exact)) end
+if cut and not more then add(trimBelow(stream, less(cut, watermark) and cut or watermark, most, exact)) end
+if maxLength and not more then add(trimToLength(stream, maxLength, watermark, most, exact)) end
+
+-- Whether the oldest entry would go, were it not for a group.
+local function isOver()
+  local first = firstId(stream)
+  if not first then return false end
+  return (cut and less(first, cut)) or (maxLength and call('XLEN', stream) > maxLength) or false
+end
+
+local keptFor = {}
+local deadLettered, dropped = 0, 0
+
+-- Takes a range of a group's pending entries off its PEL; each page is handed over first.
+local function settlePending(group, last, onPage)
+  local taken = 0
+  repeat
+    local page = call('XPENDING', stream, group.name, '-', last, 1000)
+    local ids = {}
+    for i, entry in ipairs(page) do ids[i] = entry[1] end
+    if onPage then onPage(page) end
+    if #ids > 0 then call('XACK', stream, group.name, unpack(ids)) end
+    taken = taken + #ids
+  until #page < 1000
+  return taken
+end
+
+local function copyAndTrim()
+  local excess = maxLength and call('XLEN', stream) - maxLength or 0
+  local entries = call('XRANGE', stream, '-', '+', 'COUNT', COPIED_PER_STEP)
+  local taken = {}
+  for i, entry in ipairs(entries) do
+    if (cut and less(entry[1], cut)) or i <= excess then taken[i] = entry else break end
   end
-  if less(needed, watermark) then watermark = needed end
+  local last = taken[#taken][1]
+  for _, group in ipairs(groups) do
+    if not less(last, group.needed) then
+      local keys = { stream = stream, config = config, dead = ARGV[4] .. group.name }
+      local pending = {}
+      deadSinceNoted = false
+      settlePending(group, last, function(page)
+        for _, entry in ipairs(page) do pending[entry[1]] = entry end
+        for _, entry in ipairs(taken) do
+          local held = pending[entry[1]]
+          local isNew = less(group.lastDelivered, entry[1])
+          if not group.copied then group.copied = {} end
+          if (held or isNew) and not group.copied[entry[1]] then
+            group.copied[entry[1]] = true
+            deadLetter(keys, group.name, {
+              id = entry[1], fields = entry[2], reason = 'trimmed',
+              deliveries = held and held[4] or 0, consumer = held and held[2] or '',
+            })
+            deadLettered = deadLettered + 1
+          end
+        end
+      end)
+    end
+  end
+  local count = call('XTRIM', stream, 'MINID', '=', after(last))
+  add(count, #taken == COPIED_PER_STEP)
 end
 
--- Whole nodes first: cheap, and bounded by LIMIT. The rest, less than a node (100 entries by default), exactly.
-local NODE = 100
-local trimmed, more = 0, 0
-local function trimNodesBelow(id, limit)
-  local took = call('XTRIM', stream, 'MINID', '~', id, 'LIMIT', limit)
-  trimmed = trimmed + took
-  return took
+-- What a trim took from a group is told to it: it adds to what it was told before.
+local function noteGap(group, fromId, toId, messages)
+  local before = call('HGET', config, 'gap:' .. group.name)
+  local gap = before and cjson.decode(before) or { fromId = fromId, messages = 0 }
+  gap.toId, gap.messages = toId, gap.messages + messages
+  call('HSET', config, 'gap:' .. group.name, cjson.encode(gap))
+  call('HINCRBY', config, 'dropped:' .. group.name, messages)
+  dropped = dropped + messages
 end
 
-if maxAgeMs then
-  local cut = string.format('%.0f-0', math.max(0, nowMs - maxAgeMs))
-  if less(watermark, cut) then cut = watermark end
-  if trimNodesBelow(cut, most) > most - NODE then
-    more = 1
+local function lastGenerated()
+  local info = call('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] end
+  end
+end
+
+local function dropAndTrim()
+  local count, isMore = 0, false
+  if cut then count, isMore = trimBelow(stream, cut, most, exact) end
+  if maxLength and not isMore then
+    local byLength, moreByLength = trimToLength(stream, maxLength, NO_LIMIT, most, exact)
+    count, isMore = count + byLength, moreByLength
+  end
+  add(count, isMore)
+  if count == 0 then return end
+  local first = firstId(stream)
+  local length = call('XLEN', stream)
+  for _, group in ipairs(groups) do
+    if not first or less(group.needed, first) then
+      -- The last id that is gone, as far as ids tell: right before the first one left.
+      local last = first and before(first) or lastGenerated()
+      local lost = settlePending(group, last)
+      if not first or less(group.lastDelivered, first) then
+        -- All that is left is new to it: what it lacked before less that is what went.
+        lost = lost + math.max(0, (group.lag or (count + length)) - length)
+      end
+      if lost > 0 then noteGap(group, group.needed, last, lost) end
+    end
+  end
+end
+
+if not more and isOver() then
+  if unfinished == 'dead-letter' then
+    copyAndTrim()
+  elseif unfinished == 'drop' then
+    dropAndTrim()
   else
-    trimmed = trimmed + call('XTRIM', stream, 'MINID', '=', cut)
+    local first = firstId(stream)
+    for _, group in ipairs(groups) do
+      if (cut and less(group.needed, cut)) or (maxLength and not less(first, group.needed)) then
+        keptFor[#keptFor + 1] = { group.name, group.needed }
+      end
+    end
   end
 end
-
-local excess = maxLength and call('XLEN', stream) - maxLength or 0
-if excess > 0 and more == 0 then
-  excess = excess - trimNodesBelow(watermark, math.min(excess, most))
-  local rest = math.min(excess, NODE)
-  local first = rest > 0 and call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
-  if first and less(first[1], watermark) then
-    local kept = call('XRANGE', stream, '-', '+', 'COUNT', rest + 1)[rest + 1]
-    local cut = kept and less(kept[1], watermark) and kept[1] or watermark
-    trimmed = trimmed + call('XTRIM', stream, 'MINID', '=', cut)
-    if cut ~= watermark and excess > rest then more = 1 end
-  end
-end
-return reply({ trimmed, more })
+return reply({ trimmed, more and 1 or 0, deadLettered, dropped, keptFor })
 `,
 );

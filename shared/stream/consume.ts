@@ -5,9 +5,9 @@ import { asArray, asArrayOrEmpty, asNumber, asText } from "../redis/reply.ts";
 import { reclaimPollScript } from "../scripts/reclaim-poll.lua.ts";
 import { BATCH_BYTES, DeliveryReader, roomFor } from "./delivery.ts";
 import { isReclaimPoll, nextPoll, readPollState, writePollState } from "./poll-state.ts";
-import { GROUP_DEFAULTS, STREAM_DEFAULTS } from "./settings.ts";
-import type { CachedSettings, SettingsCache } from "./settings-cache.ts";
-import { planSettle, type Settled, type SettleRequest } from "./settle.ts";
+import { decodeGap, type Gap, GROUP_DEFAULTS, STREAM_DEFAULTS } from "./settings.ts";
+import type { CachedGroup, SettingsCache } from "./settings-cache.ts";
+import { latestAcked, planSettle, type Settled, type SettleRequest } from "./settle.ts";
 import { type EventStream, groupError, groupKeys } from "./stream.ts";
 
 export interface ConsumeRequest extends SettleRequest {
@@ -26,6 +26,8 @@ export interface Batch {
   readonly ackWaitMs: number;
   readonly pollState: string;
   readonly pollAfterMs: number;
+  /** What trimming took from the group, told until it has acknowledged something after that. */
+  readonly gap?: Gap;
 }
 
 /** What a poll of either kind brings. */
@@ -34,6 +36,7 @@ interface Handed {
   readonly ackWaitMs: number;
   readonly room: number;
   readonly moreWaiting: boolean;
+  readonly gap: Gap | null;
 }
 
 /** One of the two kinds of poll: the call to make, and how to read what it answers. */
@@ -60,7 +63,7 @@ export async function consume(
   context: PollContext,
 ): Promise<Batch> {
   const state = readPollState(request.pollState);
-  const settings = context.cache.get(stream, group);
+  const settings = context.cache.group(stream, group);
   // A fast poll must know the settings beforehand; the script of a reclaim poll reads them itself.
   const wasReclaim = settings === undefined || request.recover || isReclaimPoll(state);
   const poll = wasReclaim ? reclaimPoll(stream, group, request, context) : fastPoll(stream, group, request, settings);
@@ -72,9 +75,11 @@ export async function consume(
     handed: decodePoll(poll, outcomes.at(-1) ?? null),
   }));
 
-  const { messages, room, moreWaiting, ackWaitMs } = handed;
-  const next = nextPoll(state, { wasReclaim, handedOut: messages.length, room, moreWaiting });
-  return { messages, settled, ackWaitMs, pollState: writePollState(next.state), pollAfterMs: next.pollAfterMs };
+  const { messages, room, moreWaiting, ackWaitMs, gap } = handed;
+  const next = nextPoll(state, { wasReclaim, handedOut: messages.length, room, moreWaiting, hasGap: gap !== null });
+  const { pollAfterMs } = next;
+  const batch = { messages, settled, ackWaitMs, pollState: writePollState(next.state), pollAfterMs };
+  return gap === null ? batch : { ...batch, gap };
 }
 
 async function decodeAll<Decoded>(stream: EventStream, group: string, decode: () => Decoded): Promise<Decoded> {
@@ -93,7 +98,7 @@ function decodePoll(poll: Poll, outcome: Outcome): Handed {
 }
 
 /** New messages only, by one plain command. */
-function fastPoll(stream: EventStream, group: string, request: ConsumeRequest, settings: CachedSettings): Poll {
+function fastPoll(stream: EventStream, group: string, request: ConsumeRequest, settings: CachedGroup): Poll {
   const room = roomFor(request.batchSize, settings.maxMessageBytes);
   const reader = new DeliveryReader(leaseFormat(stream.name, group), request.consumer);
   return {
@@ -103,6 +108,7 @@ function fastPoll(stream: EventStream, group: string, request: ConsumeRequest, s
       ackWaitMs: settings.ackWaitMs,
       room,
       moreWaiting: false,
+      gap: null,
     }),
   };
 }
@@ -126,17 +132,19 @@ function reclaimPoll(stream: EventStream, group: string, request: ConsumeRequest
         STREAM_DEFAULTS.maxMessageBytes,
         nowMs,
         recover ? 1 : 0,
+        latestAcked(stream, group, request),
       ],
     },
     decode(reply) {
-      const [ackWait, maxBytes, again, earlier, due, fresh, more] = asArray(reply);
+      const [ackWait, maxBytes, again, earlier, due, fresh, more, gap] = asArray(reply);
       const settings = { ackWaitMs: asNumber(ackWait), maxMessageBytes: asNumber(maxBytes) };
-      cache.set(stream, group, settings);
+      cache.setGroup(stream, group, settings);
       return {
         messages: [...reader.again(again, earlier), ...reader.fromSideStore(due), ...reader.first(fresh)],
         ackWaitMs: settings.ackWaitMs,
         room: roomFor(batchSize, settings.maxMessageBytes),
         moreWaiting: more === 1,
+        gap: decodeGap(gap),
       };
     },
   };

@@ -3,7 +3,14 @@ import { registryKey, streamKeys } from "../keys.ts";
 import { type Command, type Outcome, type Reply, ReplyError } from "../redis/connection.ts";
 import { type Redis, unwrap } from "../redis/redis.ts";
 import { asArray, asArrayOrEmpty, asMap, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
-import { decodeGroupConfig, decodeStreamConfig, type GroupConfig, type StreamConfig } from "./settings.ts";
+import {
+  decodeGroupConfig,
+  decodeGroupGap,
+  decodeStreamConfig,
+  type Gap,
+  type GroupConfig,
+  type StreamConfig,
+} from "./settings.ts";
 import { type EventStream, sendToGroup, unknownGroup, unknownStream } from "./stream.ts";
 
 /** A page of a list: `next` goes back as cursor, null at the end. */
@@ -37,6 +44,10 @@ export interface GroupInfo {
   /** The age of the oldest message that was handed out and not acknowledged. */
   readonly oldestPendingMs: number | null;
   readonly deadLetters: number;
+  /** What trimming took from it last, until it has acknowledged something after that. */
+  readonly gap: Gap | null;
+  /** How many messages trimming took from it in all. */
+  readonly dropped: number;
   readonly config: GroupConfig;
 }
 
@@ -148,6 +159,7 @@ async function readGroups(
     delayed: details[i]?.delayed ?? 0,
     oldestPendingMs: details[i]?.oldestPendingMs ?? null,
     deadLetters: details[i]?.deadLetters ?? 0,
+    ...decodeGroupGap(settings, group.name),
     config: decodeGroupConfig(settings, group.name),
   }));
 }

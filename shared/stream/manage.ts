@@ -9,7 +9,15 @@ import { type StreamInfo, streamInfo } from "./inspect.ts";
 import { GROUP_FIELDS, type Patch, patchArguments } from "./settings.ts";
 import { type EventStream, groupKeys, unknownGroup, unknownStream } from "./stream.ts";
 
-export type StreamPatch = Patch<"maxAgeMs" | "maxLength" | "maxMessageBytes" | "dedupeWindowMs">;
+export type StreamPatch = Patch<
+  | "maxAgeMs"
+  | "maxLength"
+  | "unfinished"
+  | "deleteAcknowledged"
+  | "deadLetterMaxAgeMs"
+  | "maxMessageBytes"
+  | "dedupeWindowMs"
+>;
 export type GroupPatch = Patch<"ackWaitMs" | "maxDeliveries" | "backoffMinMs" | "backoffMaxMs">;
 
 /**

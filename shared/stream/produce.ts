@@ -1,12 +1,14 @@
 import { Buffer } from "node:buffer";
 import { WeirError } from "../errors.ts";
 import { encodeMessage, messageBytes, type NewMessage } from "../message.ts";
+import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { produceScript } from "../scripts/produce.lua.ts";
 import { STREAM_DEFAULTS } from "./settings.ts";
+import { SettingsCache } from "./settings-cache.ts";
 import { type EventStream, unknownStream } from "./stream.ts";
 
-/** The least that `maxMessageBytes` can be set to: smaller messages need no look at the setting. */
+/** The least that `maxMessageBytes` can be set to. */
 export const LEAST_MAX_MESSAGE_BYTES = 1024;
 
 export interface Produced {
@@ -19,44 +21,65 @@ export interface Produced {
  * Appends messages in order, all or nothing, in one round trip.
  * @param messages 1 to 1,000
  * @param idempotencyKey a repeat with the same key within the stream's `dedupeWindowMs` appends nothing
+ * @param cache spares a look at the settings, a command
  * @throws {WeirError} `unknown-stream`; `payload-too-large`; `idempotency-mismatch` when the key came with other
- *   messages; `redis-full`; `outcome-unknown`
+ *   messages; `stream-full`; `redis-full`; `outcome-unknown`
  */
 export async function produce(
   stream: EventStream,
   messages: readonly NewMessage[],
   idempotencyKey?: string,
+  cache = new SettingsCache(),
 ): Promise<Produced> {
   const encoded = messages.map(encodeMessage);
   const sizes = encoded.map(messageBytes);
   const largestBytes = Math.max(...sizes);
+  const known = cache.stream(stream);
+  const looks = known === undefined || known.isBounded || largestBytes > known.maxMessageBytes;
   const { keys } = stream;
   const reply = await stream.redis.send({
     script: produceScript,
     keys:
       idempotencyKey === undefined ? [keys.stream, keys.config] : [keys.stream, keys.config, keys.once(idempotencyKey)],
     args: [
-      largestBytes <= LEAST_MAX_MESSAGE_BYTES ? 0 : largestBytes,
-      STREAM_DEFAULTS.maxMessageBytes,
+      looks || idempotencyKey !== undefined ? 1 : 0,
+      largestBytes,
+      known?.maxMessageBytes ?? STREAM_DEFAULTS.maxMessageBytes,
       STREAM_DEFAULTS.dedupeWindowMs,
       idempotencyKey === undefined ? "" : await fingerprint(encoded),
+      messages.length,
       ...encoded.flatMap((fields) => [fields.length, ...fields]),
     ],
   });
-  const [outcome, detail] = asArray(reply);
+  const [outcome, detail, maxMessageBytes, isBounded] = asArray(reply);
+  if (looks && outcome === "appended") {
+    cache.setStream(stream, { maxMessageBytes: asNumber(maxMessageBytes), isBounded: isBounded === 1 });
+  }
+  if (outcome === "appended" || outcome === "replayed") {
+    return { ids: asText(detail).split(" "), replayed: outcome === "replayed" };
+  }
+  throw refusal(stream, asText(outcome), detail, sizes);
+}
+
+function refusal(stream: EventStream, outcome: string, detail: Reply | undefined, sizes: readonly number[]): WeirError {
   switch (outcome) {
-    case "appended":
-    case "replayed":
-      return { ids: asText(detail).split(" "), replayed: outcome === "replayed" };
     case "mismatch":
-      throw new WeirError(
+      return new WeirError(
         "idempotency-mismatch",
         "this Idempotency-Key was used with other messages; nothing was appended",
       );
     case "too-large":
-      throw tooLarge(sizes, asNumber(detail));
+      return tooLarge(sizes, asNumber(detail));
+    case "full": {
+      const group = asText(detail);
+      return new WeirError(
+        "stream-full",
+        `the stream "${stream.name}" has reached its maxLength, and the group "${group}" is not done with the oldest message`,
+        { retryAfterS: 5 },
+      );
+    }
     default:
-      throw unknownStream(stream);
+      return unknownStream(stream);
   }
 }
 

@@ -1,35 +1,79 @@
+import type { StreamConfig } from "./settings.ts";
 import type { EventStream } from "./stream.ts";
 
 /** What a fast poll must know before it reads. */
-export interface CachedSettings {
+export interface CachedGroup {
   readonly ackWaitMs: number;
   readonly maxMessageBytes: number;
 }
 
-const KEPT_MS = 10_000;
-const MOST_GROUPS = 1_000;
+/** What a produce must know to leave the settings unread. */
+export interface CachedStream {
+  readonly maxMessageBytes: number;
+  /** Whether a produce must look at the length. */
+  readonly isBounded: boolean;
+}
 
-/** Remembers settings within one isolate, for 10 seconds: only to tell them, and to bound a batch; scripts read their own. */
-export class SettingsCache {
-  readonly #kept = new Map<string, { settings: CachedSettings; untilMs: number }>();
+const KEPT_MS = 10_000;
+const MOST_ENTRIES = 1_000;
+
+/** Values that are remembered for a while. Names come from requests, so the number of entries is limited. */
+class ExpiringMap<Value> {
+  readonly #kept = new Map<string, { value: Value; untilMs: number }>();
   readonly #now: () => number;
 
-  constructor(now: () => number = Date.now) {
+  constructor(now: () => number) {
     this.#now = now;
   }
 
-  get(stream: EventStream, group: string): CachedSettings | undefined {
-    const kept = this.#kept.get(cacheKey(stream, group));
-    return kept !== undefined && kept.untilMs > this.#now() ? kept.settings : undefined;
+  get(key: string): Value | undefined {
+    const kept = this.#kept.get(key);
+    return kept !== undefined && kept.untilMs > this.#now() ? kept.value : undefined;
   }
 
-  set(stream: EventStream, group: string, settings: CachedSettings): void {
-    // Names come from requests: the map must not grow with them.
-    if (this.#kept.size >= MOST_GROUPS) this.#kept.clear();
-    this.#kept.set(cacheKey(stream, group), { settings, untilMs: this.#now() + KEPT_MS });
+  set(key: string, value: Value): void {
+    if (this.#kept.size >= MOST_ENTRIES) this.#kept.clear();
+    this.#kept.set(key, { value, untilMs: this.#now() + KEPT_MS });
+  }
+
+  delete(key: string): void {
+    this.#kept.delete(key);
   }
 }
 
-function cacheKey(stream: EventStream, group: string): string {
-  return `${stream.keys.stream} ${group}`;
+/** What to remember of a stream's settings. */
+export function cachedStream({ maxMessageBytes, retention }: StreamConfig): CachedStream {
+  return { maxMessageBytes, isBounded: retention.maxLength !== null && retention.unfinished === "keep" };
+}
+
+/** Remembers settings within one isolate, for 10 seconds: never to decide on what a script changes. */
+export class SettingsCache {
+  readonly #groups: ExpiringMap<CachedGroup>;
+  readonly #streams: ExpiringMap<CachedStream>;
+
+  constructor(now: () => number = Date.now) {
+    this.#groups = new ExpiringMap(now);
+    this.#streams = new ExpiringMap(now);
+  }
+
+  group(stream: EventStream, group: string): CachedGroup | undefined {
+    return this.#groups.get(`${stream.keys.stream} ${group}`);
+  }
+
+  setGroup(stream: EventStream, group: string, settings: CachedGroup): void {
+    this.#groups.set(`${stream.keys.stream} ${group}`, settings);
+  }
+
+  /** For when the settings were changed through this very isolate. */
+  forgetGroup(stream: EventStream, group: string): void {
+    this.#groups.delete(`${stream.keys.stream} ${group}`);
+  }
+
+  stream(stream: EventStream): CachedStream | undefined {
+    return this.#streams.get(stream.keys.stream);
+  }
+
+  setStream(stream: EventStream, settings: CachedStream): void {
+    this.#streams.set(stream.keys.stream, settings);
+  }
 }

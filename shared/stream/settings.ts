@@ -1,15 +1,29 @@
 import type { Reply } from "../redis/connection.ts";
 
+/**
+ * What becomes of messages that are to be trimmed and that some group has not finished: trimming stops at them, or
+ * they go to that group's dead letters, or they are dropped and that group is told.
+ */
+export const UNFINISHED = ["keep", "dead-letter", "drop"] as const;
+export type Unfinished = (typeof UNFINISHED)[number];
+
 /** Settings of a stream, complete. Times in ms; null is no limit. */
 export interface StreamConfig {
   readonly retention: {
     readonly maxAgeMs: number | null;
     readonly maxLength: number | null;
-    /** What becomes of messages that some group has not finished: trimming stops at them. */
-    readonly unfinished: "keep";
+    readonly unfinished: Unfinished;
+    /** Whether messages go as soon as every group has acknowledged them; never while there is no group. */
+    readonly deleteAcknowledged: boolean;
+    readonly deadLetterMaxAgeMs: number;
   };
   readonly maxMessageBytes: number;
   readonly dedupeWindowMs: number;
+}
+
+/** Whether there is ever anything to trim. */
+export function isTrimmed({ retention }: StreamConfig): boolean {
+  return retention.maxAgeMs !== null || retention.maxLength !== null || retention.deleteAcknowledged;
 }
 
 /** Settings of a group, complete. Times in ms. */
@@ -21,7 +35,13 @@ export interface GroupConfig {
 }
 
 export const STREAM_DEFAULTS: StreamConfig = {
-  retention: { maxAgeMs: null, maxLength: null, unfinished: "keep" },
+  retention: {
+    maxAgeMs: null,
+    maxLength: null,
+    unfinished: "keep",
+    deleteAcknowledged: false,
+    deadLetterMaxAgeMs: 14 * 24 * 3_600_000,
+  },
   maxMessageBytes: 64 * 1024,
   dedupeWindowMs: 5 * 60_000,
 };
@@ -69,7 +89,9 @@ export function decodeStreamConfig(hash: ConfigHash): StreamConfig {
     retention: {
       maxAgeMs: numberAt(hash, "maxAgeMs", null),
       maxLength: numberAt(hash, "maxLength", null),
-      unfinished: "keep",
+      unfinished: UNFINISHED.find((mode) => mode === hash.get("unfinished")) ?? STREAM_DEFAULTS.retention.unfinished,
+      deleteAcknowledged: hash.get("deleteAcknowledged") === "1",
+      deadLetterMaxAgeMs: numberAt(hash, "deadLetterMaxAgeMs", STREAM_DEFAULTS.retention.deadLetterMaxAgeMs),
     },
     maxMessageBytes: numberAt(hash, "maxMessageBytes", STREAM_DEFAULTS.maxMessageBytes),
     dedupeWindowMs: numberAt(hash, "dedupeWindowMs", STREAM_DEFAULTS.dedupeWindowMs),
@@ -85,6 +107,24 @@ export function decodeGroupConfig(hash: ConfigHash, group: string): GroupConfig 
       maxMs: numberAt(hash, `backoffMaxMs:${group}`, GROUP_DEFAULTS.backoff.maxMs),
     },
   };
+}
+
+/** What trimming took from a group that was not done with it, until the group has acknowledged something after it. */
+export interface Gap {
+  readonly fromId: string;
+  readonly toId: string;
+  readonly messages: number;
+}
+
+/** Reads a gap as a script wrote it. */
+export function decodeGap(text: Reply | undefined): Gap | null {
+  if (typeof text !== "string" || text === "") return null;
+  const { fromId, toId, messages }: Gap = JSON.parse(text);
+  return { fromId, toId, messages };
+}
+
+export function decodeGroupGap(hash: ConfigHash, group: string): { gap: Gap | null; dropped: number } {
+  return { gap: decodeGap(hash.get(`gap:${group}`)), dropped: numberAt(hash, `dropped:${group}`, 0) };
 }
 
 function numberAt<Default>(hash: ConfigHash, field: string, fallback: Default): number | Default {

@@ -106,6 +106,15 @@ function readAll(
   });
 }
 
+/** The latest message that a request acknowledges, '' without one: what a gap ends before has been got over. */
+export function latestAcked(stream: EventStream, group: string, { acks }: SettleRequest): string {
+  const format = leaseFormat(stream.name, group);
+  return acks.reduce((latest, text) => {
+    const lease = format.read(text);
+    return typeof lease === "object" && (latest === "" || compareIds(lease.id, latest) > 0) ? lease.id : latest;
+  }, "");
+}
+
 type PlainCommand = readonly [name: "XACK" | "HDEL" | "ZREM", key: string, ...members: string[]];
 
 /** Also for a delivery whose lease has expired or that another holds by now: the work was done. */

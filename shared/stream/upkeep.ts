@@ -5,7 +5,6 @@ import type { ScriptCall } from "../redis/script.ts";
 import { forgetStreamScript } from "../scripts/forget-stream.lua.ts";
 import { removeIdleConsumersScript } from "../scripts/remove-idle-consumers.lua.ts";
 import { sweepScript } from "../scripts/sweep.lua.ts";
-import { trimScript } from "../scripts/trim.lua.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
 import { type EventStream, groupKeys } from "./stream.ts";
 
@@ -13,8 +12,6 @@ import { type EventStream, groupKeys } from "./stream.ts";
 
 /** Pending entries that one sweep step looks at: about 0.4 ms of Redis' time. */
 const SWEEP_SLICE = 1_000;
-/** Entries that one trim step takes at most. */
-const TRIM_SLICE = 10_000;
 
 export interface Swept {
   readonly expired: number;
@@ -44,16 +41,6 @@ export function removeIdleConsumersCall(
   { leastIdleMs, nowMs }: { leastIdleMs: number; nowMs: number },
 ): ScriptCall {
   return { script: removeIdleConsumersScript, keys: [keys.stream, keys.config], args: [group, leastIdleMs, nowMs] };
-}
-
-/** Trims by the stream's settings, never what a group has not finished. */
-export function trimCall({ keys }: EventStream, nowMs: number): ScriptCall {
-  return { script: trimScript, keys: [keys.stream, keys.config], args: [nowMs, TRIM_SLICE] };
-}
-
-export function decodeTrimmed(reply: Reply): { trimmed: number; more: boolean } {
-  const [trimmed = 0, more] = asArray(reply).map(asNumber);
-  return { trimmed, more: more === 1 };
 }
 
 /** Takes a stream that is not there off the registry, unless it was registered anew since. */

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { configureGroup, type configureStream } from "../../shared/stream/manage.ts";
-import { decodeTrimmed, trimCall } from "../../shared/stream/upkeep.ts";
+import { decodeTrimmed, trimCall } from "../../shared/stream/retention.ts";
 import { nativeClient } from "../support/redis.ts";
 import { leasesOf, makeStream, poll, produceNumbers, settleSome, type TestStream } from "../support/streams.ts";
 
@@ -11,7 +11,8 @@ async function makeTrimmed(settings: Parameters<typeof configureStream>[2], grou
 }
 
 async function trimAt(stream: TestStream, nowMs: number) {
-  return decodeTrimmed(await stream.redis.send(trimCall(stream, nowMs)));
+  const { trimmed, more } = decodeTrimmed(await stream.redis.send(trimCall(stream, nowMs)));
+  return { trimmed, more };
 }
 
 async function idsIn(stream: TestStream): Promise<string[]> {

@@ -11,12 +11,18 @@ import {
 } from "../../shared/stream/poll-state.ts";
 
 const MOST_PAUSE_MS = 15_000;
-const state = fc.record({ fastPolls: fc.nat(999_999), idlePolls: fc.nat(999_999), reclaimNext: fc.boolean() });
+const state = fc.record({
+  fastPolls: fc.nat(999_999),
+  idlePolls: fc.nat(999_999),
+  reclaimNext: fc.boolean(),
+  hasGap: fc.boolean(),
+});
 const result = fc.record({
   wasReclaim: fc.boolean(),
   handedOut: fc.nat(20),
   room: fc.integer({ min: 1, max: 20 }),
   moreWaiting: fc.boolean(),
+  hasGap: fc.boolean(),
 });
 
 /** One poll of a client that hands back what it was given. */
@@ -37,7 +43,12 @@ describe("a poll state", () => {
   });
 
   test("of a later release, with fields appended, is read by this one", () => {
-    expect(readPollState("1.3.4.1.anything.else")).toEqual({ fastPolls: 3, idlePolls: 4, reclaimNext: true });
+    const read = { fastPolls: 3, idlePolls: 4, reclaimNext: true, hasGap: true };
+    expect(readPollState("1.3.4.1.1.anything.else")).toEqual(read);
+  });
+
+  test("of an earlier release, with a field less, is read by this one", () => {
+    expect(readPollState("1.3.4.1")).toEqual({ fastPolls: 3, idlePolls: 4, reclaimNext: true, hasGap: false });
   });
 
   test.each([
@@ -72,7 +83,7 @@ describe("a poll state", () => {
         expect(first.pollAfterMs).toBeLessThanOrEqual(MOST_PAUSE_MS);
         let current = first.text;
         const kinds = Array.from({ length: POLLS_PER_RECLAIM }, () => {
-          const next = poll(current, { handedOut: 5, room: 5, moreWaiting: false });
+          const next = poll(current, { handedOut: 5, room: 5, moreWaiting: false, hasGap: false });
           current = next.text;
           return next.wasReclaim;
         });
@@ -82,10 +93,10 @@ describe("a poll state", () => {
   });
 
   test("however long a consumer polls stays one that can be read", () => {
-    let current: PollState | undefined = { fastPolls: 999_999, idlePolls: 999_999, reclaimNext: false };
+    let current: PollState | undefined = { fastPolls: 999_999, idlePolls: 999_999, reclaimNext: false, hasGap: false };
     for (let i = 0; i < 100; i++) {
       const wasReclaim = isReclaimPoll(current);
-      current = nextPoll(current, { wasReclaim, handedOut: 0, room: 1, moreWaiting: false }).state;
+      current = nextPoll(current, { wasReclaim, handedOut: 0, room: 1, moreWaiting: false, hasGap: false }).state;
       expect(readPollState(writePollState(current))).toEqual(current);
     }
   });
@@ -96,7 +107,11 @@ describe("the pace of a consumer", () => {
     const MONTH_MS = 31 * 24 * 3_600_000;
     let [atMs, commands, text]: [number, number, string | undefined] = [0, 0, undefined];
     while (atMs < MONTH_MS) {
-      const { wasReclaim, text: next, pollAfterMs } = poll(text, { handedOut: 0, room: 10, moreWaiting: false });
+      const {
+        wasReclaim,
+        text: next,
+        pollAfterMs,
+      } = poll(text, { handedOut: 0, room: 10, moreWaiting: false, hasGap: false });
       commands += wasReclaim ? 5 : 1;
       atMs += pollAfterMs;
       text = next;
@@ -109,7 +124,7 @@ describe("the pace of a consumer", () => {
   test("is unbroken while there is more, and looks for expired deliveries every few polls then too", () => {
     let text: string | undefined;
     const kinds = Array.from({ length: 100 }, () => {
-      const next = poll(text, { handedOut: 10, room: 10, moreWaiting: false });
+      const next = poll(text, { handedOut: 10, room: 10, moreWaiting: false, hasGap: false });
       expect(next.pollAfterMs).toBe(0);
       text = next.text;
       return next.wasReclaim;
@@ -120,7 +135,7 @@ describe("the pace of a consumer", () => {
   test("alternates between old and new messages while more has expired than a poll takes", () => {
     let text: string | undefined;
     const kinds = Array.from({ length: 10 }, () => {
-      const next = poll(text, { handedOut: 10, room: 10, moreWaiting: true });
+      const next = poll(text, { handedOut: 10, room: 10, moreWaiting: true, hasGap: false });
       expect(next.pollAfterMs).toBe(0);
       text = next.text;
       return next.wasReclaim;
@@ -130,16 +145,16 @@ describe("the pace of a consumer", () => {
   });
 
   test("slows down poll by poll when there is nothing, and is back at once when there is something", () => {
-    let text = poll(undefined, { handedOut: 10, room: 10, moreWaiting: false }).text;
+    let text = poll(undefined, { handedOut: 10, room: 10, moreWaiting: false, hasGap: false }).text;
     const pauses = Array.from({ length: 12 }, () => {
-      const next = poll(text, { handedOut: 0, room: 10, moreWaiting: false });
+      const next = poll(text, { handedOut: 0, room: 10, moreWaiting: false, hasGap: false });
       text = next.text;
       return next.pollAfterMs;
     });
     expect(pauses).toEqual([...pauses].sort((a, b) => a - b));
     expect(pauses.at(-1)).toBe(MOST_PAUSE_MS);
-    expect(poll(text, { handedOut: 10, room: 10, moreWaiting: false }).pollAfterMs).toBe(0);
-    const afterOne = poll(text, { handedOut: 1, room: 10, moreWaiting: false });
+    expect(poll(text, { handedOut: 10, room: 10, moreWaiting: false, hasGap: false }).pollAfterMs).toBe(0);
+    const afterOne = poll(text, { handedOut: 1, room: 10, moreWaiting: false, hasGap: false });
     expect(afterOne.pollAfterMs).toBeLessThan(1_000);
   });
 });

@@ -1,0 +1,171 @@
+import { compareIds, timeOfId } from "../ids.ts";
+import type { Outcome, Reply } from "../redis/connection.ts";
+import { ReplyError } from "../redis/connection.ts";
+import { unwrap } from "../redis/redis.ts";
+import { asArray, asMap, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
+import type { ScriptCall } from "../redis/script.ts";
+import { neededByGroupsScript } from "../scripts/needed-by-groups.lua.ts";
+import { trimScript } from "../scripts/trim.lua.ts";
+import { decodeStreamConfig, type StreamConfig, type Unfinished } from "./settings.ts";
+import { type EventStream, unknownStream } from "./stream.ts";
+
+/** Entries that one trim step takes at most. */
+const TRIM_STEP = 10_000;
+
+/** To what to trim by hand: one of the three. */
+export interface TrimRequest {
+  readonly maxLength?: number | undefined;
+  readonly minId?: string | undefined;
+  readonly olderThanMs?: number | undefined;
+  /** To the very message, instead of in whole nodes of Redis. */
+  readonly exact: boolean;
+}
+
+export interface KeptFor {
+  readonly group: string;
+  /** The oldest message that it is not done with. */
+  readonly fromId: string;
+}
+
+export interface Trimmed {
+  readonly trimmed: number;
+  readonly more: boolean;
+  readonly deadLettered: number;
+  readonly dropped: number;
+  readonly keptFor: readonly KeptFor[];
+}
+
+/** One step of trimming by the stream's settings, as a call: the reaper puts many into one round trip. */
+export function trimCall({ keys }: EventStream, nowMs: number): ScriptCall {
+  const args = [nowMs, TRIM_STEP, 1, keys.dead(""), "settings"];
+  return { script: trimScript, keys: [keys.stream, keys.config], args };
+}
+
+export function decodeTrimmed(reply: Reply): Trimmed {
+  const [trimmed, more, deadLettered, dropped, keptFor] = asArray(reply);
+  return {
+    trimmed: asNumber(trimmed),
+    more: more === 1,
+    deadLettered: asNumber(deadLettered),
+    dropped: asNumber(dropped),
+    keptFor: asArray(keptFor).map((row) => {
+      const [group, fromId] = asArray(row);
+      return { group: asText(group), fromId: asText(fromId) };
+    }),
+  };
+}
+
+/**
+ * Trims a stream by hand, step by step, so that Redis is never blocked for long.
+ * @param nowMs what `olderThanMs` counts from
+ * @throws {WeirError} `unknown-stream`
+ */
+export async function trimNow(
+  stream: EventStream,
+  { maxLength, minId, olderThanMs, exact }: TrimRequest,
+  nowMs: number,
+): Promise<{ trimmed: number; keptFor: readonly KeptFor[] }> {
+  const { keys, redis } = stream;
+  const belowId = olderThanMs === undefined ? (minId ?? "") : `${Math.max(0, nowMs - olderThanMs)}-0`;
+  const args = [nowMs, TRIM_STEP, exact ? 1 : 0, keys.dead(""), "given", belowId, maxLength ?? ""];
+  for (let trimmed = 0; ; ) {
+    const [outcome = null] = await redis.pipeline([{ script: trimScript, keys: [keys.stream, keys.config], args }]);
+    const step = decodeTrimmed(unwrapFor(stream, outcome));
+    trimmed += step.trimmed;
+    if (!step.more) return { trimmed, keptFor: step.keptFor };
+  }
+}
+
+export interface RetentionForecast {
+  readonly unfinished: Unfinished;
+  /** What the next trim would take. */
+  readonly next: {
+    readonly messages: number;
+    readonly messagesAre: "exact" | "estimated";
+    /** Messages below it would go; null when only the length counts. */
+    readonly belowId: string | null;
+  };
+  /** Groups that would lose messages by it, to their dead letters or for good. */
+  readonly takesFrom: readonly { readonly group: string; readonly fromId: string; readonly messages: number }[];
+  /** Groups for which it stops, and since when the message has been there that they are not done with. */
+  readonly heldBackBy: readonly { readonly group: string; readonly fromId: string; readonly sinceMs: number }[];
+}
+
+/** A stream as of one moment, as a forecast needs it. */
+interface Snapshot {
+  readonly length: number;
+  readonly firstId: string | null;
+  readonly lastId: string;
+  readonly groups: readonly KeptFor[];
+}
+
+/**
+ * Tells what the next trim by the stream's settings would do. Counts by age are estimated from the ids' times.
+ * @throws {WeirError} `unknown-stream`
+ */
+export async function forecastRetention(stream: EventStream, nowMs: number): Promise<RetentionForecast> {
+  const { keys, redis } = stream;
+  const [snapshot = null, config = null] = await redis.pipeline([
+    { script: neededByGroupsScript, keys: [keys.stream], args: [] },
+    ["HGETALL", keys.config],
+  ]);
+  return forecast(
+    decodeSnapshot(unwrapFor(stream, snapshot)),
+    decodeStreamConfig(asMap(unwrap(config))).retention,
+    nowMs,
+  );
+}
+
+/** The forecast itself, from what was read. */
+export function forecast(snapshot: Snapshot, retention: StreamConfig["retention"], nowMs: number): RetentionForecast {
+  const { length, groups } = snapshot;
+  const { maxAgeMs, maxLength, unfinished, deleteAcknowledged } = retention;
+  const belowId = maxAgeMs === null ? null : `${Math.max(0, nowMs - maxAgeMs)}-0`;
+  const byAge = belowId === null ? 0 : entriesBelow(snapshot, belowId);
+  const byLength = maxLength === null ? 0 : Math.max(0, length - maxLength);
+  const wanted = Math.max(byAge, byLength);
+  const needs = groups.map(({ group, fromId }) => ({ group, fromId, done: entriesBelow(snapshot, fromId) }));
+  const doneByAll = Math.min(length, ...needs.map(({ done }) => done));
+  const freed = deleteAcknowledged && groups.length > 0 ? doneByAll : 0;
+  const behind = needs.filter(({ done }) => done < wanted);
+  const isKept = unfinished === "keep";
+  const isExact = byAge === 0 || byAge === length;
+  return {
+    unfinished,
+    next: {
+      messages: Math.max(freed, isKept ? Math.min(wanted, doneByAll) : wanted),
+      messagesAre:
+        isExact && (!isKept || behind.every(({ done }) => done === 0)) && freed === 0 ? "exact" : "estimated",
+      belowId,
+    },
+    takesFrom: isKept ? [] : behind.map(({ group, fromId, done }) => ({ group, fromId, messages: wanted - done })),
+    heldBackBy: isKept ? behind.map(({ group, fromId }) => ({ group, fromId, sinceMs: timeOfId(fromId) })) : [],
+  };
+}
+
+/** How many entries lie below an id: exact at both ends, by time in between. */
+function entriesBelow({ length, firstId, lastId }: Snapshot, id: string): number {
+  if (firstId === null || compareIds(id, firstId) <= 0) return 0;
+  if (compareIds(id, lastId) > 0) return length;
+  const [first, last] = [timeOfId(firstId), timeOfId(lastId)];
+  return last === first ? 0 : Math.min(length, Math.round((length * (timeOfId(id) - first)) / (last - first)));
+}
+
+function decodeSnapshot(reply: Reply): Snapshot {
+  const [length, firstId = null, lastId, groups] = asArray(reply);
+  return {
+    length: asNumber(length),
+    firstId: asTextOrNull(firstId),
+    lastId: asText(lastId),
+    groups: asArray(groups).map((row) => {
+      const [group, fromId] = asArray(row);
+      return { group: asText(group), fromId: asText(fromId) };
+    }),
+  };
+}
+
+/** XINFO says "no such key" without a code word of its own. */
+function unwrapFor(stream: EventStream, outcome: Outcome): Reply {
+  if (outcome instanceof ReplyError && /no such key/i.test(outcome.message)) throw unknownStream(stream);
+  return unwrap(outcome);
+}
