@@ -10,12 +10,24 @@ export interface GroupUpkeep {
   readonly deadLettered: number;
   readonly payloadMissing: number;
   readonly consumersRemoved: number;
+  /** Dead letters that were past their age. */
+  readonly deadLettersExpired: number;
+}
+
+/** A row for a group for which nothing was done yet. */
+export function noUpkeep(stream: string, group: string): GroupUpkeep {
+  const none = { expired: 0, deadLettered: 0, payloadMissing: 0, consumersRemoved: 0, deadLettersExpired: 0 };
+  return { stream, group, ...none };
 }
 
 /** What a run did for one stream. */
 export interface StreamUpkeep {
   readonly stream: string;
   readonly trimmed: number;
+  /** Copied to the dead letters of groups that were not done with it. */
+  readonly deadLettered: number;
+  /** Taken from groups that were not done with it. */
+  readonly dropped: number;
 }
 
 /** What went wrong for one stream or group; the others are not affected. */

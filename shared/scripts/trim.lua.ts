@@ -155,7 +155,8 @@ if not more and isOver() then
   else
     local first = firstId(stream)
     for _, group in ipairs(groups) do
-      if (cut and less(group.needed, cut)) or (maxLength and not less(first, group.needed)) then
+      -- Where the wish reaches past the end, a group that is done with all holds nothing back.
+      if not less(first, group.needed) and ((cut and less(group.needed, cut)) or maxLength) then
         keptFor[#keptFor + 1] = { group.name, group.needed }
       end
     end
