@@ -3,10 +3,16 @@
  * no new group comes in between. Stands behind the ids' Lua.
  */
 export const NEEDED_LUA = /* lua */ `
--- What each group needs still: { name, needed (the oldest id that it is not done with), lastDelivered, pending, lag },
+local function firstId(stream)
+  local first = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+  return first and first[1]
+end
+
+-- What each group needs still: { name, needed (the oldest id that it is not done with), lastDelivered, lag, pending },
 -- and the watermark, which is the least of the needed ones.
 local function findNeeded(stream)
   local groups, watermark = {}, NO_LIMIT
+  local first = firstId(stream)
   for i, info in ipairs(call('XINFO', 'GROUPS', stream)) do
     local group = { name = info[2], pending = info[6], lastDelivered = info[8], lag = info[12] or nil }
     group.needed = after(group.lastDelivered)
@@ -14,15 +20,12 @@ local function findNeeded(stream)
       local oldest = call('XPENDING', stream, group.name)[2]
       if less(oldest, group.needed) then group.needed = oldest end
     end
+    -- Below the first entry there is nothing that it could need.
+    if first and less(group.needed, first) then group.needed = first end
     if less(group.needed, watermark) then watermark = group.needed end
     groups[i] = group
   end
   return groups, watermark
-end
-
-local function firstId(stream)
-  local first = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
-  return first and first[1]
 end
 
 -- Trims whole nodes, which is cheap and bounded, then exactly what is left of one: less than NODE entries by default.

@@ -1,4 +1,4 @@
-import { defineScript } from "../redis/script.ts";
+import { defineReadingScript } from "../redis/script.ts";
 
 /**
  * Reads a stream's figures and those of its groups. A script, because XINFO STREAM brings the first and the last entry
@@ -9,7 +9,7 @@ import { defineScript } from "../redis/script.ts";
  * pending, last delivered id, entries read or nil, lag or nil, oldest pending id or nil, dead letters, handed out again,
  * waiting to be }; raises XINFO's error when there is no stream
  */
-export const streamFiguresScript = defineScript(
+export const streamFiguresScript = defineReadingScript(
   "stream-figures",
   /* lua */ `
 local stream, deadStart, dueStart = KEYS[1], ARGV[1], ARGV[2]

@@ -123,6 +123,7 @@ local function lastGenerated()
 end
 
 local function dropAndTrim()
+  local firstBefore, lengthBefore = firstId(stream), call('XLEN', stream)
   local count, isMore = 0, false
   if cut then count, isMore = trimBelow(stream, cut, most, exact) end
   if maxLength and not isMore then
@@ -139,8 +140,10 @@ local function dropAndTrim()
       local last = first and before(first) or lastGenerated()
       local lost = settlePending(group, last)
       if not first or less(group.lastDelivered, first) then
-        -- All that is left is new to it: what it lacked before less that is what went.
-        lost = lost + math.max(0, (group.lag or (count + length)) - length)
+        -- All that is left is new to it: what was new to it before less that is what went. Redis' lag is right only
+        -- for a group that is not behind the first entry; without one what went is the most that it can be.
+        local isBehind = less(group.lastDelivered, firstBefore)
+        lost = lost + math.max(0, (isBehind and lengthBefore or group.lag or (count + length)) - length)
       end
       if lost > 0 then noteGap(group, group.needed, last, lost) end
     end

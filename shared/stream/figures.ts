@@ -1,10 +1,9 @@
-import { WeirError } from "../errors.ts";
 import { registryKey, streamKeys } from "../keys.ts";
 import { type Reply, ReplyError } from "../redis/connection.ts";
 import { type Call, type Redis, unwrap } from "../redis/redis.ts";
 import { asArray, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
 import { streamFiguresScript } from "../scripts/stream-figures.lua.ts";
-import { estimateLag, type GroupInfo } from "./inspect.ts";
+import { findLag, type GroupInfo } from "./inspect.ts";
 
 /** A stream's figures, without any payload. */
 export interface StreamFigures {
@@ -48,7 +47,7 @@ const MOST_STREAMS = 10_000;
 export async function readAllFigures(redis: Redis, keyPrefix: string): Promise<AllFigures> {
   const registry = registryKey(keyPrefix);
   const [listed, counted] = (
-    await read(redis, [
+    await redis.pipeline([
       ["ZRANGE", registry, 0, MOST_STREAMS - 1],
       ["ZCARD", registry],
     ])
@@ -59,10 +58,7 @@ export async function readAllFigures(redis: Redis, keyPrefix: string): Promise<A
   let errors = Math.max(0, registered - names.length);
   for (let i = 0; i < names.length; i += STREAMS_AT_ONCE) {
     const some = names.slice(i, i + STREAMS_AT_ONCE);
-    const outcomes = await read(
-      redis,
-      some.map((name) => figuresCall(keyPrefix, name)),
-    );
+    const outcomes = await redis.pipeline(some.map((name) => figuresCall(keyPrefix, name)));
     for (const [at, name] of some.entries()) {
       const outcome = outcomes[at] ?? null;
       if (!(outcome instanceof ReplyError)) {
@@ -79,17 +75,6 @@ export async function readAllFigures(redis: Redis, keyPrefix: string): Promise<A
 function figuresCall(keyPrefix: string, name: string): Call {
   const keys = streamKeys(keyPrefix, name);
   return { script: streamFiguresScript, keys: [keys.stream], args: [keys.dead(""), keys.againDue("")] };
-}
-
-/** Scripts count as writes, but this one only reads: when its answer is lost, nothing is in doubt. */
-async function read(redis: Redis, calls: readonly Call[]) {
-  try {
-    return await redis.pipeline(calls);
-  } catch (error) {
-    if (!(error instanceof WeirError) || error.code !== "outcome-unknown") throw error;
-    const detail = "Redis could not be reached or did not answer in time";
-    throw new WeirError("redis-unavailable", detail, { cause: error, retryAfterS: 1 });
-  }
 }
 
 /** @returns the figures, and how many groups are left out since their names, not being UTF-8, look like another's */
@@ -111,7 +96,6 @@ function decodeGroup(row: Reply, { length, firstId, lastGeneratedId }: Omit<Stre
   const [name, consumers, pending, delivered, entriesRead, lag, oldest, deadLetters, handedAgain, delayed] =
     asArray(row);
   const lastDeliveredId = asText(delivered);
-  const exact = asNumberOrNull(lag);
   const lastId = lastGeneratedId === "0-0" ? null : lastGeneratedId;
   return {
     name: asText(name),
@@ -119,9 +103,7 @@ function decodeGroup(row: Reply, { length, firstId, lastGeneratedId }: Omit<Stre
     pending: asNumber(pending),
     lastDeliveredId,
     entriesRead: asNumberOrNull(entriesRead),
-    ...(exact === null
-      ? estimateLag(lastDeliveredId, { length, firstId, lastId })
-      : { lag: exact, lagIs: "exact" as const }),
+    ...findLag({ lag: asNumberOrNull(lag), lastDeliveredId }, { length, firstId, lastId }),
     oldestPendingId: asTextOrNull(oldest),
     deadLetters: asNumber(deadLetters),
     handedAgain: asNumber(handedAgain),

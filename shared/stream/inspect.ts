@@ -154,7 +154,7 @@ async function readGroups(
   const details = await groupDetails(stream, shown, nowMs);
   return shown.map((group, i) => ({
     ...group,
-    ...(group.lag === null ? estimateLag(group.lastDeliveredId, figures) : { lag: group.lag, lagIs: "exact" as const }),
+    ...findLag(group, figures),
     pending: group.pending + (details[i]?.handedAgain ?? 0),
     delayed: details[i]?.delayed ?? 0,
     oldestPendingMs: details[i]?.oldestPendingMs ?? null,
@@ -211,16 +211,23 @@ async function groupDetails(
 }
 
 /**
- * The lag where Redis says nil, as it does after XDEL, XTRIM and a start in the middle
- * (https://redis.io/docs/latest/commands/xinfo-groups/): exact at both ends, by time in between.
+ * The lag. At both ends of the stream it follows from the ids; Redis' own figure is wrong for a group whose next entries
+ * were trimmed, and nil after XDEL and after a start in the middle (https://redis.io/docs/latest/commands/xinfo-groups/):
+ * there it is estimated by time.
  */
-export function estimateLag(
-  lastDeliveredId: string,
-  { length, firstId, lastId }: { length: number; firstId: string | null; lastId: string | null },
+export function findLag(
+  group: { readonly lag: number | null; readonly lastDeliveredId: string },
+  {
+    length,
+    firstId,
+    lastId,
+  }: { readonly length: number; readonly firstId: string | null; readonly lastId: string | null },
 ): Pick<GroupInfo, "lag" | "lagIs"> {
+  const { lastDeliveredId } = group;
   if (firstId === null || lastId === null || compareIds(lastDeliveredId, lastId) >= 0)
     return { lag: 0, lagIs: "exact" };
   if (compareIds(lastDeliveredId, firstId) < 0) return { lag: length, lagIs: "exact" };
+  if (group.lag !== null) return { lag: group.lag, lagIs: "exact" };
   const [first, delivered, last] = [timeOfId(firstId), timeOfId(lastDeliveredId), timeOfId(lastId)];
   if (last === first) return { lag: null, lagIs: "unknown" };
   return { lag: Math.round((length * (last - delivered)) / (last - first)), lagIs: "estimated" };
