@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Redis as IoRedis } from "ioredis";
 import { runReaper } from "../../scheduled/reaper.ts";
-import { WeirError } from "../../shared/errors.ts";
+import { type ErrorCode, WeirError } from "../../shared/errors.ts";
 import { compareIds } from "../../shared/ids.ts";
 import { leaseFormat } from "../../shared/lease.ts";
 import type { Redis } from "../../shared/redis/redis.ts";
@@ -68,7 +68,7 @@ export async function warmUp({ redis }: Surroundings): Promise<void> {
 export async function runPlan({ redis, native }: Surroundings, plan: Plan): Promise<number> {
   const prefix = uniquePrefix();
   const stream = openStream(redis, prefix, `m-${randomUUID().slice(0, 4)}`);
-  const retention = { none: {}, age: { maxAgeMs: HOUR_MS }, length: { maxLength: 5 } }[plan.retention];
+  const retention = { none: {}, age: { maxAgeMs: HOUR_MS }, length: { maxLength: 30 } }[plan.retention];
   await configureStream(stream, prefix, { maxMessageBytes: 1_024, ...retention }, Date.now());
   const run = new Run(stream, prefix, native, plan.maxDeliveries);
   await run.addGroup(true);
@@ -205,8 +205,11 @@ class Run {
       }
     } else {
       const messages = data.map((text) => ({ data: text }));
-      const { ids } = await produce(this.#stream, messages, key === undefined ? undefined : `key ${key}`);
-      this.#produced(ids, data);
+      const ids = await produce(this.#stream, messages, key === undefined ? undefined : `key ${key}`).then(
+        (produced) => produced.ids,
+        refusedBy("stream-full"),
+      );
+      this.#produced(ids ?? [], data);
     }
     return {};
   }
@@ -387,12 +390,8 @@ class Run {
     const group = this.#group(number);
     const name = this.#consumer(consumer);
     const target = heir === undefined || heir === consumer ? undefined : this.#consumer(heir);
-    try {
-      await removeConsumer(this.#stream, group.name, name, target);
-    } catch (error) {
-      if (!(error instanceof WeirError && error.code === "unknown-consumer")) throw error;
-      return {};
-    }
+    const removed = await removeConsumer(this.#stream, group.name, name, target).catch(refusedBy("unknown-consumer"));
+    if (removed === undefined) return {};
     return { fenced: () => group.removed(name, target) };
   }
 
@@ -524,6 +523,13 @@ class Run {
   #consumer(number: number): string {
     return CONSUMERS[number % CONSUMERS.length] ?? "a";
   }
+}
+
+/** A refusal that a random sequence may well meet. */
+function refusedBy(code: ErrorCode): (error: unknown) => undefined {
+  return (error) => {
+    if (!(error instanceof WeirError && error.code === code)) throw error;
+  };
 }
 
 function readHanded(text: string): Handed {

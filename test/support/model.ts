@@ -297,7 +297,7 @@ export class GroupModel {
   deleted(id: string): void {
     const copy = this.#copies.get(id);
     if (copy === undefined) this.skipped.add(id);
-    else if (copy.end === undefined) this.ghosts.add(id);
+    else if (copy.end === undefined || copy.isUnsure) this.ghosts.add(id);
     this.#reread.delete(id);
   }
 
