@@ -3,6 +3,7 @@ import type { Config, Settings } from "../shared/config.ts";
 import type { ReaperRun } from "../shared/reaper-runs.ts";
 import type { Redis } from "../shared/redis/redis.ts";
 import type { SettingsCache } from "../shared/stream/settings-cache.ts";
+import type { Caller } from "./permissions.ts";
 
 /** What every request works with. */
 export interface Weir {
@@ -18,7 +19,7 @@ export interface Weir {
 
 export interface AppEnv {
   Bindings: Settings;
-  Variables: { weir: Weir };
+  Variables: { weir: Weir; caller: Caller };
 }
 
 export type AppContext = Context<AppEnv>;

@@ -1,9 +1,16 @@
+import { z } from "@hono/zod-openapi";
 import { createMiddleware } from "hono/factory";
+import { verify } from "hono/jwt";
 import { timingSafeEqual } from "hono/utils/buffer";
+import type { Config } from "../shared/config.ts";
 import { WeirError } from "../shared/errors.ts";
 import type { AppEnv } from "./app.ts";
+import type { Caller } from "./permissions.ts";
 
-/** Lets requests with the root token pass. Compared by hash, in constant time. */
+/** What of an access token's claims counts; `exp`, which is checked with the signature, must be there. */
+const Claims = z.object({ exp: z.number(), scope: z.array(z.string()) });
+
+/** Finds out who calls: the root token, compared by hash and in constant time, or an access token that is valid now. */
 export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
   const header = c.req.header("authorization");
   const token = /^Bearer +(\S+) *$/i.exec(header ?? "")?.[1];
@@ -11,8 +18,19 @@ export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
     const got = header === undefined ? "no Authorization header" : "another Authorization header";
     throw new WeirError("unauthenticated", `expected "Authorization: Bearer <token>", got ${got}`);
   }
-  if (!(await timingSafeEqual(token, c.var.weir.config.rootToken))) {
-    throw new WeirError("unauthenticated", "the token is not valid");
-  }
+  const { config } = c.var.weir;
+  c.set("caller", (await timingSafeEqual(token, config.rootToken)) ? "root" : await readAccessToken(token, config));
   return next();
 });
+
+async function readAccessToken(token: string, { tokenSecret }: Config): Promise<Caller> {
+  const refused = new WeirError("unauthenticated", "the token is not valid");
+  if (tokenSecret === undefined) throw refused;
+  const payload: unknown = await verify(token, tokenSecret, "HS256").catch(() => {
+    // Which of signature, form and expiry it was is nobody's business.
+    throw refused;
+  });
+  const claims = Claims.safeParse(payload);
+  if (!claims.success) throw refused;
+  return claims.data.scope;
+}

@@ -90,6 +90,7 @@ export function consumeRoutes(app: OpenAPIHono<AppEnv>): void {
       path: `${path}/consume`,
       tag,
       summary: "Settle the last batch and get the next one; never waits",
+      permission: "consume",
       description:
         "What is handed out is leased for the group's `ackWaitMs` and handed out again after it, up to " +
         "`maxDeliveries` times. Hand back the last `pollState`: without it every poll looks for expired deliveries, " +
@@ -142,6 +143,7 @@ export function consumeRoutes(app: OpenAPIHono<AppEnv>): void {
       path: `${path}/settle`,
       tag,
       summary: "Acknowledge, retry, reject or extend deliveries",
+      permission: "consume",
       description:
         "An acknowledgement may be late: the work was done. The others act only while that very delivery still holds " +
         "its message, and are listed as `stale` otherwise. An extended lease stays valid under the same string.",

@@ -2,6 +2,7 @@ import { type OpenAPIHono, z } from "@hono/zod-openapi";
 import { ERROR_CODES, type ErrorCode, type InvalidMember, WeirError } from "../shared/errors.ts";
 import type { AppContext, AppEnv, Weir } from "./app.ts";
 import { type Checked, check, mediaTypeOf, parseJson, readText } from "./body.ts";
+import { isPermitted, type Permission } from "./permissions.ts";
 
 /** How a route reads its body, and how that is documented. */
 export interface BodyReader<Value> {
@@ -20,6 +21,8 @@ export interface Endpoint<Params extends z.ZodObject, Query extends z.ZodObject,
   readonly description?: string;
   /** Served without a token; it is not below `/v1`. */
   readonly isPublic?: true;
+  /** What a token must permit; absent: `read` for GET, `admin` for the others. */
+  readonly permission?: Permission;
   readonly params: Params;
   readonly query: Query;
   readonly body: BodyReader<Body>;
@@ -63,6 +66,7 @@ export function endpoint<Params extends z.ZodObject, Query extends z.ZodObject, 
 ): void {
   document(app, spec);
   app.on(spec.method.toUpperCase(), spec.path.replaceAll(/\{(\w+)\}/g, ":$1"), async (c) => {
+    if (spec.isPublic !== true) authorize(c, spec.permission ?? (spec.method === "get" ? "read" : "admin"));
     const params = check(spec.params, c.req.param());
     const query = checkQuery(spec.query, c.req.queries());
     const body = await spec.body.read(c.req.raw);
@@ -71,6 +75,16 @@ export function endpoint<Params extends z.ZodObject, Query extends z.ZodObject, 
     }
     return handler({ params: params.value, query: query.value, body: body.value, weir: c.var.weir, c });
   });
+}
+
+/** Before anything of the request is read: who may not do it learns nothing of what was wrong with it. */
+function authorize(c: AppContext, permission: Permission): void {
+  const { stream, group } = c.req.param();
+  const resource = permission === "consume" ? `${stream}/${group}` : stream;
+  if (isPermitted(c.var.caller, permission, resource)) return;
+  const needed =
+    permission === "root" ? "the root token" : `${permission}${resource === undefined ? "" : `:${resource}`}`;
+  throw new WeirError("forbidden", `this needs ${needed}, which the token does not grant`);
 }
 
 /** How many faults an error lists: a body of 8 MiB may have a million, and the answer must not be larger than it. */
@@ -112,6 +126,7 @@ export const ProblemSchema = z
 const COMMON_ERRORS: readonly ErrorCode[] = [
   "invalid-request",
   "unauthenticated",
+  "forbidden",
   "internal-error",
   "redis-unavailable",
 ];

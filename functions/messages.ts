@@ -21,6 +21,7 @@ export function messageRoutes(app: OpenAPIHono<AppEnv>): void {
       path,
       tag,
       summary: "Produce 1 to 1,000 messages, all or nothing",
+      permission: "produce",
       description:
         "With an `Idempotency-Key` header a repeat within the stream's `dedupeWindowMs` answers the same ids and " +
         "`Idempotency-Replayed: true`, and appends nothing. `application/x-ndjson` takes one message a line.",

@@ -116,6 +116,7 @@ export function metricsRoute(app: OpenAPIHono<AppEnv>): void {
     {
       method: "get",
       path: "/metrics",
+      permission: "metrics",
       tag: "Metrics",
       summary: "Figures of all streams, their groups and the reaper, for Prometheus (text format 0.0.4)",
       description: "A stream that cannot be read is left out and counted in `weir_scrape_errors`.",

@@ -18,6 +18,7 @@ import { openApiRoute } from "./openapi.ts";
 import { problemResponse } from "./problem.ts";
 import { reaperRoutes } from "./reaper.ts";
 import { streamRoutes } from "./streams.ts";
+import { tokenRoutes } from "./tokens.ts";
 
 /** What one invocation has of its surroundings. */
 export interface Invocation {
@@ -63,6 +64,7 @@ export function createApp(host: Host, now: () => number = Date.now): OpenAPIHono
   consumerRoutes(app);
   deadLetterRoutes(app);
   reaperRoutes(app);
+  tokenRoutes(app);
   metricsRoute(app);
   openApiRoute(app);
   app.notFound((c) => problemResponse(noSuchRoute(app, c.req.method, c.req.path)));

@@ -9,6 +9,8 @@ export interface Config {
   readonly redis: RedisConfig;
   /** The secret that may do everything. */
   readonly rootToken: string;
+  /** What access tokens are signed with; undefined: there are none. */
+  readonly tokenSecret: string | undefined;
   /** What every Redis key starts with. */
   readonly keyPrefix: string;
   /** How long one round trip to Redis may take. */
@@ -20,6 +22,7 @@ export interface Config {
 /** The settings of a deployment: name, default and meaning; the README's table is checked against this. */
 export const SETTINGS = {
   ROOT_TOKEN: { default: "(none: must be set)", about: "Secret. The bearer token that may do everything." },
+  TOKEN_SECRET: { default: "(none)", about: "Secret. Signs access tokens; at least 32 characters." },
   UPSTASH_REDIS_REST_URL: { default: "(none)", about: "Upstash's REST URL. Wins over `REDIS_URL`." },
   UPSTASH_REDIS_REST_TOKEN: { default: "(none)", about: "Secret. Upstash's REST token." },
   REDIS_URL: { default: "(none)", about: "Secret. `redis://` or `rediss://`, for a Redis over TCP." },
@@ -42,6 +45,7 @@ export function parseConfig(env: Settings): Config {
   const config = {
     redis: parseRedis(env, faults),
     rootToken: env.ROOT_TOKEN ?? "",
+    tokenSecret: env.TOKEN_SECRET || undefined,
     keyPrefix: env.KEY_PREFIX ?? SETTINGS.KEY_PREFIX.default,
     redisTimeoutMs: parseMs(env, "REDIS_TIMEOUT_MS", 100, 60_000, faults),
     consumerIdleMs: parseMs(env, "CONSUMER_IDLE_MS", 60_000, Number.MAX_SAFE_INTEGER, faults),
@@ -49,6 +53,7 @@ export function parseConfig(env: Settings): Config {
   if (config.rootToken === "") faults.push("ROOT_TOKEN is not set");
   // Nothing else comes through an Authorization header; a line break at the end would lock everybody out in silence.
   else if (!/^[!-~]+$/.test(config.rootToken)) faults.push("ROOT_TOKEN must be visible ASCII without spaces");
+  if ((config.tokenSecret?.length ?? 32) < 32) faults.push("TOKEN_SECRET must have at least 32 characters");
   // Braces would make another hash tag than the stream's name.
   if (!/^[A-Za-z0-9._:-]{0,64}$/.test(config.keyPrefix)) faults.push("KEY_PREFIX must match [A-Za-z0-9._:-]{0,64}");
   if (faults.length > 0) throw new WeirError("misconfigured", faults.join("; "));

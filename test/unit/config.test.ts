@@ -48,6 +48,7 @@ describe("a deployment's settings", () => {
       KEY_PREFIX: "{x}",
       REDIS_TIMEOUT_MS: "soon",
       CONSUMER_IDLE_MS: "0",
+      TOKEN_SECRET: "short",
     });
     for (const name of Object.keys(SETTINGS).filter((name) => name !== "REDIS_URL")) expect(message).toContain(name);
   });

@@ -7,6 +7,7 @@ const app = createApp({
     config: {
       redis: { kind: "tcp", url: "" },
       rootToken: "root",
+      tokenSecret: undefined,
       keyPrefix: "",
       redisTimeoutMs: 100,
       consumerIdleMs: 60_000,

@@ -697,10 +697,8 @@ describe("a request that conflicts with what is in Redis", () => {
     const { ids } = (await worker.call("POST", "/v1/streams/a/messages", { messages: [{ data: 1 }] })).json;
     await redis.del(key("a", ":config"));
     await redis.set(key("a", ":config"), SECRET);
-    const data = "x".repeat(2_000);
     expectProblem(await worker.call("PUT", "/v1/streams/a", { maxMessageBytes: 2048 }), "conflict");
     expectProblem(await worker.call("GET", "/v1/streams/a"), "conflict");
-    expectProblem(await worker.call("POST", "/v1/streams/a/messages", { messages: [{ data }] }), "conflict");
     expectProblem(
       await worker.call("POST", "/v1/streams/a/messages", { messages: [{}] }, { "idempotency-key": "k" }),
       "conflict",

@@ -1,0 +1,34 @@
+/** What a caller may do: everything, or what its token's scope names. */
+export type Caller = "root" | readonly string[];
+
+/** What a request needs: by a token's scope, or the root token itself. */
+export type Permission = "produce" | "consume" | "read" | "admin" | "metrics" | "root";
+
+/**
+ * Whether a caller may do something.
+ * @param resource the stream, or for `consume` the `stream/group`; undefined for what concerns all streams
+ */
+export function isPermitted(caller: Caller, permission: Permission, resource: string | undefined): boolean {
+  if (caller === "root") return true;
+  if (permission === "root") return false;
+  return caller.some((scope) => {
+    const [granted, pattern] = splitScope(scope);
+    if (granted === "admin") return covers(pattern, streamOf(resource));
+    return granted === permission && (permission === "metrics" || covers(pattern, resource));
+  });
+}
+
+function splitScope(scope: string): [permission: string, pattern: string] {
+  const colon = scope.indexOf(":");
+  return colon === -1 ? [scope, ""] : [scope.slice(0, colon), scope.slice(colon + 1)];
+}
+
+/** What concerns all streams needs a pattern that covers all. */
+function covers(pattern: string, resource: string | undefined): boolean {
+  if (pattern.endsWith("*")) return (resource ?? "").startsWith(pattern.slice(0, -1));
+  return resource !== undefined && pattern === resource;
+}
+
+function streamOf(resource: string | undefined): string | undefined {
+  return resource?.split("/")[0];
+}

@@ -1,0 +1,52 @@
+import { type OpenAPIHono, z } from "@hono/zod-openapi";
+import { sign } from "hono/jwt";
+import { WeirError } from "../shared/errors.ts";
+import type { AppEnv } from "./app.ts";
+import { endpoint, jsonBody, nothing } from "./endpoint.ts";
+import { integer } from "./schemas.ts";
+
+const MOST_LIFE_MS = 10 * 365 * 24 * 3_600_000;
+/** Names of streams and groups as in paths; a trailing `*` stands for any rest. */
+const NAMES = "[A-Za-z0-9._:-]{0,128}\\*?";
+const SCOPE = new RegExp(`^(?:metrics|(?:produce|read|admin):${NAMES}|consume:${NAMES}(?:/${NAMES})?)$`);
+
+/** `/v1/tokens`. */
+export function tokenRoutes(app: OpenAPIHono<AppEnv>): void {
+  endpoint(
+    app,
+    {
+      method: "post",
+      path: "/v1/tokens",
+      tag: "Access tokens",
+      summary: "Issue an access token (JWT, HS256)",
+      description:
+        "`scope` holds `produce:<stream>`, `consume:<stream>/<group>`, `read:<stream>`, `admin:<stream>` and `metrics`; " +
+        "a trailing `*` matches any. It cannot be revoked before it expires, but by another `TOKEN_SECRET`.",
+      permission: "root",
+      params: nothing,
+      query: nothing,
+      body: jsonBody(
+        z.strictObject({
+          subject: z.string().min(1).max(256),
+          scope: z
+            .array(z.string().regex(SCOPE, "expected a scope such as produce:orders or consume:orders/mail"))
+            .min(1)
+            .max(100),
+          expiresInMs: integer(1_000, MOST_LIFE_MS),
+        }),
+      ),
+      answers: {
+        201: { description: "The token", schema: z.object({ token: z.string(), expiresAt: z.int() }) },
+      },
+      errors: ["misconfigured"],
+    },
+    async ({ body, weir, c }) => {
+      const { tokenSecret } = weir.config;
+      if (tokenSecret === undefined) throw new WeirError("misconfigured", "TOKEN_SECRET is not set");
+      // A JWT's times are whole seconds.
+      const exp = Math.floor((weir.now() + body.expiresInMs) / 1000);
+      const claims = { sub: body.subject, jti: crypto.randomUUID(), exp, scope: body.scope };
+      return c.json({ token: await sign(claims, tokenSecret, "HS256"), expiresAt: exp * 1000 }, 201);
+    },
+  );
+}

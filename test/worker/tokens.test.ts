@@ -1,0 +1,110 @@
+import { sign } from "hono/jwt";
+import { describe, expect, test } from "vitest";
+import { startWorker } from "../support/worker.ts";
+
+const TOKEN_SECRET = "a-secret-of-the-tests-with-32-characters";
+const worker = startWorker({ vars: { TOKEN_SECRET } });
+
+function as(token: string): Record<string, string> {
+  return { authorization: `Bearer ${token}` };
+}
+
+async function issue(...scope: string[]): Promise<Record<string, string>> {
+  const { json } = await worker.call("POST", "/v1/tokens", { subject: "test", scope, expiresInMs: 60_000 });
+  return as(json.token);
+}
+
+const ORDERS = "/v1/streams/orders";
+const MESSAGE = { messages: [{ data: 1 }] };
+const CONSUME = { consumer: "c" };
+
+test("a token may do what its scope names, and nothing else", async () => {
+  await worker.call("PUT", ORDERS);
+  await worker.call("PUT", "/v1/streams/other");
+  await worker.call("PUT", `${ORDERS}/groups/mail`);
+  await worker.call("PUT", `${ORDERS}/groups/stock`);
+  const requests = {
+    produce: ["POST", `${ORDERS}/messages`, MESSAGE],
+    produceOther: ["POST", "/v1/streams/other/messages", MESSAGE],
+    consume: ["POST", `${ORDERS}/groups/mail/consume`, CONSUME],
+    settle: ["POST", `${ORDERS}/groups/mail/settle`, {}],
+    consumeStock: ["POST", `${ORDERS}/groups/stock/consume`, CONSUME],
+    read: ["GET", ORDERS, undefined],
+    replay: ["GET", `${ORDERS}/messages`, undefined],
+    list: ["GET", "/v1/streams", undefined],
+    reaper: ["GET", "/v1/reaper", undefined],
+    metrics: ["GET", "/metrics", undefined],
+    change: ["PUT", ORDERS, {}],
+    seek: ["POST", `${ORDERS}/groups/mail/seek`, { to: "latest" }],
+    run: ["POST", "/v1/reaper/run", undefined],
+    token: ["POST", "/v1/tokens", { subject: "x", scope: ["metrics"], expiresInMs: 1_000 }],
+  } as const;
+  const permitted = async (...scope: string[]) => {
+    const headers = await issue(...scope);
+    const names: string[] = [];
+    for (const [name, [method, path, body]] of Object.entries(requests)) {
+      const { status, json } = await worker.call(method, path, body, headers);
+      if (status === 403) expect(json).toMatchObject({ code: "forbidden" });
+      else {
+        expect(status, name).toBeLessThan(300);
+        names.push(name);
+      }
+    }
+    return names;
+  };
+  expect(await permitted("produce:orders")).toEqual(["produce"]);
+  expect(await permitted("produce:*")).toEqual(["produce", "produceOther"]);
+  expect(await permitted("consume:orders/mail")).toEqual(["consume", "settle"]);
+  expect(await permitted("consume:orders/*")).toEqual(["consume", "settle", "consumeStock"]);
+  expect(await permitted("consume:orders")).toEqual([]);
+  expect(await permitted("read:orders")).toEqual(["read", "replay"]);
+  expect(await permitted("read:*")).toEqual(["read", "replay", "list", "reaper"]);
+  expect(await permitted("metrics")).toEqual(["metrics"]);
+  expect(await permitted("admin:orders", "produce:other")).toEqual([
+    "produce",
+    "produceOther",
+    "consume",
+    "settle",
+    "consumeStock",
+    "read",
+    "replay",
+    "change",
+    "seek",
+  ]);
+  expect(await permitted("admin:*")).toEqual(Object.keys(requests).filter((name) => name !== "token"));
+});
+
+describe("a token is refused when", () => {
+  const claims = { sub: "x", jti: "1", exp: Math.floor(Date.now() / 1000) + 60, scope: ["read:*"] };
+  test.each([
+    ["it has expired", async () => sign({ ...claims, exp: Math.floor(Date.now() / 1000) - 1 }, TOKEN_SECRET, "HS256")],
+    ["another secret signed it", async () => sign(claims, `${TOKEN_SECRET}x`, "HS256")],
+    ["another algorithm signed it", async () => sign(claims, TOKEN_SECRET, "HS512")],
+    ["it never expires", async () => sign({ scope: ["read:*"] }, TOKEN_SECRET, "HS256")],
+    ["its scope is no list", async () => sign({ ...claims, scope: "read:*" }, TOKEN_SECRET, "HS256")],
+    ["it is not signed", async () => `${btoa('{"alg":"none","typ":"JWT"}')}.${btoa(JSON.stringify(claims))}.`],
+    ["it is no token", async () => "a.b.c"],
+  ])("%s", async (_, make) => {
+    const token = await make();
+    const answer = await worker.call("GET", "/v1/streams", undefined, as(token));
+    expect(answer).toMatchObject({ status: 401, json: { code: "unauthenticated", detail: "the token is not valid" } });
+    expect(answer.text).not.toContain(token);
+  });
+
+  test("it asks for a scope that there is not", async () => {
+    for (const scope of [["write:orders"], ["produce"], ["produce:or*ders"], ["consume:a/b/c"], []]) {
+      const { status } = await worker.call("POST", "/v1/tokens", { subject: "x", scope, expiresInMs: 1_000 });
+      expect(status).toBe(400);
+    }
+  });
+});
+
+describe("without TOKEN_SECRET", () => {
+  const bare = startWorker();
+  test("no token can be issued or used, and the answer says why", async () => {
+    const body = { subject: "x", scope: ["metrics"], expiresInMs: 1_000 };
+    expect(await bare.call("POST", "/v1/tokens", body)).toMatchObject({ status: 500, json: { code: "misconfigured" } });
+    const token = await sign({ exp: 10 ** 10, scope: ["read:*"] }, TOKEN_SECRET, "HS256");
+    expect((await bare.call("GET", "/v1/streams", undefined, as(token))).status).toBe(401);
+  });
+});
