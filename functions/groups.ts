@@ -1,7 +1,8 @@
 import { type OpenAPIHono, z } from "@hono/zod-openapi";
 import { type GroupInfo, groupInfo, listGroups, listPending } from "../shared/stream/inspect.ts";
-import { configureGroup, deleteGroup } from "../shared/stream/manage.ts";
+import { configureGroup, deleteGroup, type GroupPatch, visitSoon } from "../shared/stream/manage.ts";
 import { replayToGroup, seek } from "../shared/stream/reread.ts";
+import { GROUP_DEFAULTS, type GroupMetric } from "../shared/stream/settings.ts";
 import { openStream } from "../shared/stream/stream.ts";
 import type { AppEnv } from "./app.ts";
 import { endpoint, jsonBody, noBody, nothing } from "./endpoint.ts";
@@ -26,6 +27,8 @@ const path = "/v1/streams/{stream}/groups/{group}";
 
 const MOST_BACKOFF_MS = 12 * 3_600_000;
 
+const threshold = setting(0, Number.MAX_SAFE_INTEGER);
+
 const GroupSettings = z.strictObject({
   start: Start.optional(),
   ackWaitMs: setting(1_000, 12 * 3_600_000),
@@ -34,6 +37,12 @@ const GroupSettings = z.strictObject({
     .strictObject({ minMs: setting(0, MOST_BACKOFF_MS), maxMs: setting(0, MOST_BACKOFF_MS) })
     .refine(({ minMs, maxMs }) => (minMs ?? 0) <= (maxMs ?? MOST_BACKOFF_MS), "expected minMs to be at most maxMs")
     .nullish(),
+  alerts: z
+    .strictObject({ lag: threshold, pending: threshold, oldestPendingMs: threshold, deadLetters: threshold } satisfies {
+      readonly [Metric in GroupMetric]: z.ZodType;
+    })
+    .nullish()
+    .openapi({ description: "Above which figure an alert fires; null for one removes it, null here removes all" }),
 });
 
 const GroupReplay = z
@@ -66,6 +75,12 @@ const GroupSchema = z
       ackWaitMs: z.int(),
       maxDeliveries: z.int(),
       backoff: z.object({ minMs: z.int(), maxMs: z.int() }),
+      alerts: z.object({
+        lag: z.int().nullable(),
+        pending: z.int().nullable(),
+        oldestPendingMs: z.int().nullable(),
+        deadLetters: z.int().nullable(),
+      } satisfies Record<GroupMetric, z.ZodType>),
     }),
   } satisfies Record<keyof GroupInfo, z.ZodType>)
   .openapi("Group");
@@ -89,11 +104,21 @@ export function groupRoutes(app: OpenAPIHono<AppEnv>): void {
       },
       errors: ["unknown-stream", "conflict", "outcome-unknown", "redis-full"],
     },
-    async ({ params, body: { start, backoff, ...rest }, weir, c }) => {
+    async ({ params, body: { start, backoff, alerts, ...rest }, weir, c }) => {
       const { minMs, maxMs } = backoff === null ? { minMs: null, maxMs: null } : (backoff ?? {});
-      const patch = { ...rest, backoffMinMs: minMs, backoffMaxMs: maxMs };
+      const { lag, pending, oldestPendingMs, deadLetters } = alerts === null ? GROUP_DEFAULTS.alerts : (alerts ?? {});
+      const patch: GroupPatch = {
+        ...rest,
+        backoffMinMs: minMs,
+        backoffMaxMs: maxMs,
+        alertLag: lag,
+        alertPending: pending,
+        alertOldestPendingMs: oldestPendingMs,
+        alertDeadLetters: deadLetters,
+      };
       const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
       const { created } = await configureGroup(stream, params.group, start, patch);
+      if (alerts != null) await visitSoon(stream, weir.config.keyPrefix, weir.now());
       weir.cache.forgetGroup(stream, params.group);
       return c.json(await groupInfo(stream, params.group, weir.now()), created ? 201 : 200);
     },

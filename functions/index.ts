@@ -6,8 +6,9 @@ import { WorkerHost } from "./worker-host.ts";
 
 const host = new WorkerHost();
 
-function reap({ keyPrefix, consumerIdleMs }: Config, redis: Redis, when: { nowMs: number; everyStream: boolean }) {
-  return runReaper({ redis, keyPrefix, consumerIdleMs }, when);
+function reap(config: Config, redis: Redis, when: { nowMs: number; everyStream: boolean }) {
+  const { keyPrefix, consumerIdleMs, alerts } = config;
+  return runReaper({ redis, keyPrefix, consumerIdleMs, alerts }, when);
 }
 
 const app = createApp({

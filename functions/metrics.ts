@@ -1,4 +1,5 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
+import { lastCompleteRunAt } from "../shared/alerts.ts";
 import { timeOfId } from "../shared/ids.ts";
 import { lastRun, type ReaperRun } from "../shared/reaper-runs.ts";
 import { type AllFigures, type GroupFigures, readAllFigures, type StreamFigures } from "../shared/stream/figures.ts";
@@ -82,7 +83,11 @@ const PER_GROUP: Metrics<GroupFigures> = {
   weir_group_dead_letters: { help: "Dead letters of the group", of: ({ deadLetters }) => deadLetters },
 };
 
-const PER_RUN: Metrics<ReaperRun> = {
+const PER_RUN: Metrics<ReaperRun & { readonly lastCompleteAt: number | null }> = {
+  weir_reaper_last_complete_run_timestamp_seconds: {
+    help: "When the reaper's last run that did all that was due started, as Unix time",
+    of: ({ lastCompleteAt }) => (lastCompleteAt === null ? null : lastCompleteAt / 1_000),
+  },
   weir_reaper_last_run_timestamp_seconds: {
     help: "When the reaper's last run started, as Unix time",
     of: ({ startedAt }) => startedAt / 1_000,
@@ -128,11 +133,12 @@ export function metricsRoute(app: OpenAPIHono<AppEnv>): void {
     },
     async ({ weir: { redis, config, now }, c }) => {
       const run = await lastRun(redis, config.keyPrefix);
+      const lastCompleteAt = await lastCompleteRunAt(redis, config.keyPrefix);
       const figures = await readAllFigures(redis, config.keyPrefix);
       const nowMs = now();
       const text = [
         ...exposition(OVERALL, [{ labels: {}, thing: figures }], nowMs),
-        ...exposition(PER_RUN, run === undefined ? [] : [{ labels: {}, thing: run }], nowMs),
+        ...exposition(PER_RUN, run === undefined ? [] : [{ labels: {}, thing: { ...run, lastCompleteAt } }], nowMs),
         ...exposition(PER_STREAM, figures.streams.map(labelled), nowMs),
         ...exposition(PER_GROUP, figures.streams.flatMap(labelledGroups), nowMs),
       ].join("");

@@ -5,6 +5,7 @@ import type { ReaperRun } from "../shared/reaper-runs.ts";
 import type { Connection } from "../shared/redis/connection.ts";
 import { Redis, type Usage } from "../shared/redis/redis.ts";
 import { SettingsCache } from "../shared/stream/settings-cache.ts";
+import { alertRoutes } from "./alerts.ts";
 import type { AppEnv } from "./app.ts";
 import { authenticate } from "./auth.ts";
 import { consumeRoutes } from "./consume.ts";
@@ -66,6 +67,7 @@ export function createApp(host: Host, now: () => number = Date.now): OpenAPIHono
   reaperRoutes(app);
   tokenRoutes(app);
   metricsRoute(app);
+  alertRoutes(app);
   openApiRoute(app);
   app.notFound((c) => problemResponse(noSuchRoute(app, c.req.method, c.req.path)));
   return app;

@@ -1,3 +1,4 @@
+import type { AlertSettings } from "../shared/config.ts";
 import type { Redis } from "../shared/redis/redis.ts";
 
 /** What every job works with. */
@@ -6,6 +7,7 @@ export interface JobContext {
   readonly keyPrefix: string;
   /** After how long without work a consumer that holds nothing is removed. */
   readonly consumerIdleMs: number;
+  readonly alerts?: AlertSettings;
 }
 
 /** When a job runs, and what it may use. */

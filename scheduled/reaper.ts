@@ -1,10 +1,13 @@
+import { alertStateCall, decodeAlertState, noteCompleteCall } from "../shared/alerts.ts";
 import {
   type GroupUpkeep,
   type ReaperRun,
   type StreamUpkeep,
-  storeRun,
+  storeRunCalls,
   type UpkeepError,
 } from "../shared/reaper-runs.ts";
+import { unwrap } from "../shared/redis/redis.ts";
+import { announce, firingStreams, type Watched, watch } from "./alert.ts";
 import { Budget, type JobContext, type JobRun } from "./context.ts";
 import { expireDeadLetters } from "./expire-dead-letters.ts";
 import { removeIdleConsumers } from "./remove-idle-consumers.ts";
@@ -27,9 +30,10 @@ export interface ReaperOptions {
 }
 
 /**
- * Runs the scheduled work once: sweep, removal of idle consumers, expiry of dead letters, trim, over the streams that are due, the one that has
- * waited longest first. Every step is atomic by itself, so a run may die anywhere or meet another one; what the budget
- * leaves undone stays due.
+ * Runs the scheduled work once: sweep, removal of idle consumers, expiry of dead letters, trim, a look at what is
+ * watched for alerts, over the streams that are due, the one that has waited longest first; then tells what alerts have
+ * changed. Every step is atomic by itself, so a run may die anywhere or meet another one; what the budget leaves undone
+ * stays due.
  * @throws {WeirError} `redis-unavailable` when Redis is not there
  */
 export async function runReaper(context: JobContext, options: ReaperOptions): Promise<ReaperRun> {
@@ -38,7 +42,7 @@ export async function runReaper(context: JobContext, options: ReaperOptions): Pr
   const started = performance.now();
   const commandsBefore = redis.usage.commands;
   const run = { nowMs, budget: new Budget(redis, most) };
-  const done: Done = { groups: [], streams: [], errors: [] };
+  const done: Done = { groups: [], streams: [], errors: [], watched: [] };
 
   let waiting = await registeredStreams(context, everyStream ? Number.POSITIVE_INFINITY : nowMs);
   let complete = true;
@@ -57,7 +61,13 @@ export async function runReaper(context: JobContext, options: ReaperOptions): Pr
     streams: done.streams.filter(({ trimmed }) => trimmed > 0),
     errors: done.errors,
   };
-  await storeRun(redis, keyPrefix, report);
+  const [state = null, ...stored] = await redis.pipeline([
+    alertStateCall(keyPrefix),
+    ...storeRunCalls(keyPrefix, report),
+    ...(report.complete ? [noteCompleteCall(keyPrefix, nowMs)] : []),
+  ]);
+  stored.forEach(unwrap);
+  await announce(context, decodeAlertState(unwrap(state)), report, joinWatched(done.watched));
   return report;
 }
 
@@ -65,6 +75,7 @@ interface Done {
   readonly groups: GroupUpkeep[];
   readonly streams: StreamUpkeep[];
   readonly errors: UpkeepError[];
+  readonly watched: Watched[];
 }
 
 /** @returns whether all jobs were done for these streams; if not, they stay due */
@@ -72,7 +83,7 @@ async function serve(
   context: JobContext,
   run: JobRun,
   registered: readonly RegisteredStream[],
-  { groups, streams, errors }: Done,
+  { groups, streams, errors, watched }: Done,
 ): Promise<boolean> {
   const surveyed = await survey(context, registered, run.nowMs, errors);
   const swept = await sweep(context, run, surveyed, errors);
@@ -81,9 +92,18 @@ async function serve(
   const trimmed = await trim(context, run, surveyed, errors);
   groups.push(...swept.groups, ...removed.groups, ...expired.groups);
   streams.push(...trimmed.streams);
-  const complete = swept.complete && removed.complete && expired.complete && trimmed.complete;
-  if (complete) await noteVisits(context, surveyed, run.nowMs);
+  const { readings, complete: sawAll } = await watch(context, run, surveyed, errors);
+  watched.push({ readings, streams: new Set(surveyed.map(({ stream }) => stream.name)) });
+  const complete = swept.complete && removed.complete && expired.complete && trimmed.complete && sawAll;
+  if (complete) await noteVisits(context, surveyed, run.nowMs, firingStreams(readings));
   return complete;
+}
+
+function joinWatched(parts: readonly Watched[]): Watched {
+  return {
+    readings: parts.flatMap(({ readings }) => readings),
+    streams: new Set(parts.flatMap(({ streams }) => [...streams])),
+  };
 }
 
 /** One row for each group where something was done, whichever jobs and steps did it. */

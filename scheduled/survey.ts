@@ -4,7 +4,12 @@ import type { UpkeepError } from "../shared/reaper-runs.ts";
 import { type Reply, ReplyError } from "../shared/redis/connection.ts";
 import { asWeirError, unwrap } from "../shared/redis/redis.ts";
 import { asArray, asMap, asNumber, asNumberOrNull, asText } from "../shared/redis/reply.ts";
-import { decodeStreamConfig, type StreamConfig } from "../shared/stream/settings.ts";
+import {
+  type AlertThresholds,
+  decodeStreamConfig,
+  decodeThresholds,
+  type StreamConfig,
+} from "../shared/stream/settings.ts";
 import { type EventStream, openStream } from "../shared/stream/stream.ts";
 import { forgetStreamCall } from "../shared/stream/upkeep.ts";
 import type { JobContext } from "./context.ts";
@@ -35,6 +40,7 @@ export interface SurveyedGroup {
   readonly deadSinceMs: number | undefined;
   /** When idle consumers were last looked for. */
   readonly prunedAtMs: number;
+  readonly alerts: AlertThresholds;
 }
 
 /** A name without a stream is forgotten after that long: until then its stream may be about to be created. */
@@ -99,6 +105,7 @@ function decode(stream: EventStream, groups: Reply, config: Reply): SurveyedStre
         hasAgain: hash.has(`againDue:${name}`),
         deadSinceMs: hash.has(`deadSince:${name}`) ? asNumber(hash.get(`deadSince:${name}`)) : undefined,
         prunedAtMs: asNumber(hash.get(`pruned:${name}`) ?? 0),
+        alerts: decodeThresholds(hash, name),
       };
     }),
   };

@@ -5,6 +5,14 @@ export type RedisConfig =
   | { readonly kind: "upstash"; readonly url: string; readonly token: string }
   | { readonly kind: "tcp"; readonly url: string };
 
+/** What alerts on groups and on the reaper need of the deployment. */
+export interface AlertSettings {
+  /** Where a change is told; without it alerts are only listed. */
+  readonly webhook?: { readonly url: string; readonly secret: string };
+  /** After how long without a complete run the reaper counts as late. */
+  readonly reaperLateMs: number;
+}
+
 export interface Config {
   readonly redis: RedisConfig;
   /** The secret that may do everything. */
@@ -17,6 +25,7 @@ export interface Config {
   readonly redisTimeoutMs: number;
   /** After how long without work a consumer that holds nothing is removed. */
   readonly consumerIdleMs: number;
+  readonly alerts: AlertSettings;
 }
 
 /** The settings of a deployment: name, default and meaning; the README's table is checked against this. */
@@ -31,6 +40,15 @@ export const SETTINGS = {
   CONSUMER_IDLE_MS: {
     default: "86400000",
     about: "After how long without work a consumer that holds nothing is removed (60,000 and up).",
+  },
+  ALERT_WEBHOOK_URL: { default: "(none)", about: "Where alerts are posted. Without it they are only listed." },
+  ALERT_WEBHOOK_SECRET: {
+    default: "(none)",
+    about: "Secret. Signs what is posted: `whsec_` and the base64 of 24 to 64 bytes.",
+  },
+  REAPER_LATE_MS: {
+    default: "600000",
+    about: "After how long without a complete run the reaper counts as late (60,000 and up).",
   },
 } as const;
 
@@ -49,6 +67,10 @@ export function parseConfig(env: Settings): Config {
     keyPrefix: env.KEY_PREFIX ?? SETTINGS.KEY_PREFIX.default,
     redisTimeoutMs: parseMs(env, "REDIS_TIMEOUT_MS", 100, 60_000, faults),
     consumerIdleMs: parseMs(env, "CONSUMER_IDLE_MS", 60_000, Number.MAX_SAFE_INTEGER, faults),
+    alerts: {
+      ...parseAlertWebhook(env, faults),
+      reaperLateMs: parseMs(env, "REAPER_LATE_MS", 60_000, Number.MAX_SAFE_INTEGER, faults),
+    },
   };
   if (config.rootToken === "") faults.push("ROOT_TOKEN is not set");
   // Nothing else comes through an Authorization header; a line break at the end would lock everybody out in silence.
@@ -72,9 +94,29 @@ function parseRedis(env: Settings, faults: string[]): RedisConfig {
   return { kind: "tcp", url };
 }
 
+function parseAlertWebhook(env: Settings, faults: string[]): Pick<AlertSettings, "webhook"> {
+  const { ALERT_WEBHOOK_URL: url = "", ALERT_WEBHOOK_SECRET: secret = "" } = env;
+  if (url !== "" && !(/^https?:\/\//.test(url) && URL.canParse(url))) {
+    faults.push("ALERT_WEBHOOK_URL must start with https:// or http://");
+  }
+  if (secret !== "" && !isWebhookSecret(secret)) {
+    faults.push("ALERT_WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 bytes");
+  }
+  if (url !== "" && secret === "") faults.push("ALERT_WEBHOOK_SECRET is not set, though ALERT_WEBHOOK_URL is");
+  return url === "" ? {} : { webhook: { url, secret } };
+}
+
+/** https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme */
+function isWebhookSecret(secret: string): boolean {
+  const base64 = /^whsec_((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$/.exec(secret)?.[1];
+  if (base64 === undefined) return false;
+  const { length } = atob(base64);
+  return length >= 24 && length <= 64;
+}
+
 function parseMs(
   env: Settings,
-  name: "REDIS_TIMEOUT_MS" | "CONSUMER_IDLE_MS",
+  name: "REDIS_TIMEOUT_MS" | "CONSUMER_IDLE_MS" | "REAPER_LATE_MS",
   least: number,
   most: number,
   faults: string[],

@@ -42,3 +42,8 @@ export function registryKey(prefix: string): string {
 export function reaperRunsKey(prefix: string): string {
   return `${prefix}reaper:runs`;
 }
+
+/** A hash: the state of each alert that fires or is to be told, and when the reaper last did all its work. */
+export function alertsKey(prefix: string): string {
+  return `${prefix}alerts`;
+}

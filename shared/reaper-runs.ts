@@ -1,5 +1,6 @@
 import { reaperRunsKey } from "./keys.ts";
-import { type Redis, unwrap } from "./redis/redis.ts";
+import type { Command } from "./redis/connection.ts";
+import type { Redis } from "./redis/redis.ts";
 import { asArray, asText } from "./redis/reply.ts";
 
 /** What a run did for one group; times a delivery was found expired, and so on. */
@@ -54,13 +55,12 @@ export interface ReaperRun {
 const RUNS_KEPT = 100;
 
 /** Keeps a run's report, and of those before it the last 99. */
-export async function storeRun(redis: Redis, keyPrefix: string, run: ReaperRun): Promise<void> {
+export function storeRunCalls(keyPrefix: string, run: ReaperRun): Command[] {
   const key = reaperRunsKey(keyPrefix);
-  const outcomes = await redis.pipeline([
+  return [
     ["LPUSH", key, JSON.stringify(run)],
     ["LTRIM", key, 0, RUNS_KEPT - 1],
-  ]);
-  outcomes.forEach(unwrap);
+  ];
 }
 
 /** @returns the reports of the last runs as JSON texts, newest first */

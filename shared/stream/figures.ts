@@ -1,7 +1,8 @@
-import { registryKey, streamKeys } from "../keys.ts";
+import { registryKey, type StreamKeys, streamKeys } from "../keys.ts";
 import { type Reply, ReplyError } from "../redis/connection.ts";
-import { type Call, type Redis, unwrap } from "../redis/redis.ts";
+import { type Redis, unwrap } from "../redis/redis.ts";
 import { asArray, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
+import type { ScriptCall } from "../redis/script.ts";
 import { streamFiguresScript } from "../scripts/stream-figures.lua.ts";
 import { findLag, type GroupInfo } from "./inspect.ts";
 
@@ -58,7 +59,7 @@ export async function readAllFigures(redis: Redis, keyPrefix: string): Promise<A
   let errors = Math.max(0, registered - names.length);
   for (let i = 0; i < names.length; i += STREAMS_AT_ONCE) {
     const some = names.slice(i, i + STREAMS_AT_ONCE);
-    const outcomes = await redis.pipeline(some.map((name) => figuresCall(keyPrefix, name)));
+    const outcomes = await redis.pipeline(some.map((name) => figuresCall(streamKeys(keyPrefix, name))));
     for (const [at, name] of some.entries()) {
       const outcome = outcomes[at] ?? null;
       if (!(outcome instanceof ReplyError)) {
@@ -72,13 +73,13 @@ export async function readAllFigures(redis: Redis, keyPrefix: string): Promise<A
   return { streams, registered, errors };
 }
 
-function figuresCall(keyPrefix: string, name: string): Call {
-  const keys = streamKeys(keyPrefix, name);
+/** Reads the figures of one stream and of all its groups. */
+export function figuresCall(keys: StreamKeys): ScriptCall {
   return { script: streamFiguresScript, keys: [keys.stream], args: [keys.dead(""), keys.againDue("")] };
 }
 
 /** @returns the figures, and how many groups are left out since their names, not being UTF-8, look like another's */
-function decodeFigures(name: string, reply: Reply): { figures: StreamFigures; unnamed: number } {
+export function decodeFigures(name: string, reply: Reply): { figures: StreamFigures; unnamed: number } {
   const [length, lastGenerated, first = null, last = null, rows] = asArray(reply);
   const stream = {
     name,

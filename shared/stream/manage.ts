@@ -6,7 +6,7 @@ import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
 import { deleteGroupScript } from "../scripts/delete-group.lua.ts";
 import { deleteStreamScript } from "../scripts/delete-stream.lua.ts";
 import { type StreamInfo, streamInfo } from "./inspect.ts";
-import { GROUP_FIELDS, type Patch, patchArguments } from "./settings.ts";
+import { type ALERT_FIELDS, GROUP_FIELDS, type GroupMetric, type Patch, patchArguments } from "./settings.ts";
 import { type EventStream, groupKeys, unknownGroup, unknownStream } from "./stream.ts";
 
 export type StreamPatch = Patch<
@@ -18,7 +18,9 @@ export type StreamPatch = Patch<
   | "maxMessageBytes"
   | "dedupeWindowMs"
 >;
-export type GroupPatch = Patch<"ackWaitMs" | "maxDeliveries" | "backoffMinMs" | "backoffMaxMs">;
+export type GroupPatch = Patch<
+  "ackWaitMs" | "maxDeliveries" | "backoffMinMs" | "backoffMaxMs" | (typeof ALERT_FIELDS)[GroupMetric]
+>;
 
 /**
  * Creates a stream, or changes the settings that the patch names; adopts a Redis stream that is there.
@@ -112,4 +114,9 @@ export function lastReadBefore(start: Position | undefined): string {
   if (start === undefined || start.kind === "last") return "$";
   if (start.kind === "first") return "0-0";
   return start.kind === "id" ? start.id : idBefore(start.ms);
+}
+
+/** Lets the reaper's next run visit the stream, however quiet it is. */
+export async function visitSoon({ redis, name }: EventStream, keyPrefix: string, nowMs: number): Promise<void> {
+  await redis.send(["ZADD", registryKey(keyPrefix), "XX", nowMs, name]);
 }

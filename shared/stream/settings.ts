@@ -26,13 +26,30 @@ export function isTrimmed({ retention }: StreamConfig): boolean {
   return retention.maxAgeMs !== null || retention.maxLength !== null || retention.deleteAcknowledged;
 }
 
+/** Whether a group has a threshold. */
+export function isWatched(thresholds: AlertThresholds): boolean {
+  return Object.values(thresholds).some((threshold) => threshold !== null);
+}
+
 /** Settings of a group, complete. Times in ms. */
 export interface GroupConfig {
   readonly ackWaitMs: number;
   readonly maxDeliveries: number;
   /** Between which delays a retry without one comes back. */
   readonly backoff: { readonly minMs: number; readonly maxMs: number };
+  /** Above which figure an alert fires; null: never. */
+  readonly alerts: AlertThresholds;
 }
+
+/** What a group can be watched for, each with its field in the config hash. */
+export const ALERT_FIELDS = {
+  lag: "alertLag",
+  pending: "alertPending",
+  oldestPendingMs: "alertOldestPendingMs",
+  deadLetters: "alertDeadLetters",
+} as const;
+export type GroupMetric = keyof typeof ALERT_FIELDS;
+export type AlertThresholds = { readonly [Metric in GroupMetric]: number | null };
 
 export const STREAM_DEFAULTS: StreamConfig = {
   retention: {
@@ -50,6 +67,7 @@ export const GROUP_DEFAULTS: GroupConfig = {
   ackWaitMs: 30_000,
   maxDeliveries: 5,
   backoff: { minMs: 1_000, maxMs: 15 * 60_000 },
+  alerts: { lag: null, pending: null, oldestPendingMs: null, deadLetters: null },
 };
 
 /** Fields of the config hash that belong to a group, each followed by `:<group>`; deleted with it. */
@@ -59,6 +77,7 @@ export const GROUP_FIELDS = [
   "maxDeliveries",
   "backoffMinMs",
   "backoffMaxMs",
+  ...Object.values(ALERT_FIELDS),
   "cursor",
   "swept",
   "pruned",
@@ -106,6 +125,17 @@ export function decodeGroupConfig(hash: ConfigHash, group: string): GroupConfig 
       minMs: numberAt(hash, `backoffMinMs:${group}`, GROUP_DEFAULTS.backoff.minMs),
       maxMs: numberAt(hash, `backoffMaxMs:${group}`, GROUP_DEFAULTS.backoff.maxMs),
     },
+    alerts: decodeThresholds(hash, group),
+  };
+}
+
+export function decodeThresholds(hash: ConfigHash, group: string): AlertThresholds {
+  const at = (metric: GroupMetric) => numberAt(hash, `${ALERT_FIELDS[metric]}:${group}`, null);
+  return {
+    lag: at("lag"),
+    pending: at("pending"),
+    oldestPendingMs: at("oldestPendingMs"),
+    deadLetters: at("deadLetters"),
   };
 }
 

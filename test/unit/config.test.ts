@@ -27,6 +27,7 @@ describe("a deployment's settings", () => {
       keyPrefix: "weir:",
       redisTimeoutMs: 10_000,
       consumerIdleMs: 86_400_000,
+      alerts: { reaperLateMs: 600_000 },
     });
   });
 
@@ -49,6 +50,9 @@ describe("a deployment's settings", () => {
       REDIS_TIMEOUT_MS: "soon",
       CONSUMER_IDLE_MS: "0",
       TOKEN_SECRET: "short",
+      ALERT_WEBHOOK_URL: "hook.invalid",
+      ALERT_WEBHOOK_SECRET: "secret",
+      REAPER_LATE_MS: "59999",
     });
     for (const name of Object.keys(SETTINGS).filter((name) => name !== "REDIS_URL")) expect(message).toContain(name);
   });
@@ -58,7 +62,7 @@ describe("a deployment's settings", () => {
   });
 
   test("never have a value in a message", () => {
-    const secrets = ["s3cr3t-1", "s3cr3t-2", "s3cr3t-3", "s3cr3t-4", "s3cr3t-5", "s3cr3t-6"] as const;
+    const secrets = ["s3cr3t-1", "s3cr3t-2", "s3cr3t-3", "s3cr3t-4", "s3cr3t-5", "s3cr3t-6", "s3cr3t-7"] as const;
     const messages = [
       refusal({
         ROOT_TOKEN: `${secrets[0]} with spaces`,
@@ -67,6 +71,8 @@ describe("a deployment's settings", () => {
         KEY_PREFIX: `{${secrets[3]}`,
         REDIS_TIMEOUT_MS: secrets[4],
         CONSUMER_IDLE_MS: secrets[5],
+        ALERT_WEBHOOK_URL: secrets[6],
+        ALERT_WEBHOOK_SECRET: secrets[6],
       }),
       refusal({ ROOT_TOKEN: secrets[0], REDIS_URL: `http://user:${secrets[1]}@127.0.0.1` }),
     ].join();
@@ -113,4 +119,30 @@ describe("a deployment's settings", () => {
     (UPSTASH_REDIS_REST_URL) =>
       expect(refusal({ ...GOOD, UPSTASH_REDIS_REST_URL })).toContain("UPSTASH_REDIS_REST_URL"),
   );
+
+  const secretOf = (bytes: number) => `whsec_${Buffer.alloc(bytes, 7).toString("base64")}`;
+  const url = "https://hook.invalid/alerts?key=1";
+
+  test.each([24, 25, 26, 32, 64])("take a webhook with a secret of %i bytes", (bytes) => {
+    const env = { ...GOOD, ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: secretOf(bytes) };
+    expect(parseConfig(env).alerts.webhook).toEqual({ url, secret: secretOf(bytes) });
+  });
+
+  test.each([
+    secretOf(23),
+    secretOf(65),
+    secretOf(32).slice(6),
+    "whsec_",
+    "whsec_%%%",
+    `${secretOf(32)}\n`,
+    secretOf(32).slice(0, -1),
+  ])("refuse %j as a webhook's secret", (ALERT_WEBHOOK_SECRET) => {
+    const message = refusal({ ...GOOD, ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET });
+    expect(message).toContain("ALERT_WEBHOOK_SECRET must be");
+  });
+
+  test("refuse a webhook without a secret, which nobody could verify", () => {
+    expect(refusal({ ...GOOD, ALERT_WEBHOOK_URL: url })).toContain("ALERT_WEBHOOK_SECRET is not set");
+    expect(parseConfig({ ...GOOD, ALERT_WEBHOOK_SECRET: secretOf(32) }).alerts).toEqual({ reaperLateMs: 600_000 });
+  });
 });

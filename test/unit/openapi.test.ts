@@ -11,6 +11,7 @@ const app = createApp({
       keyPrefix: "",
       redisTimeoutMs: 100,
       consumerIdleMs: 60_000,
+      alerts: { reaperLateMs: 600_000 },
     },
     connection: { run: () => Promise.reject(new Error("no Redis is needed for this")), close: async () => undefined },
     end: async () => undefined,

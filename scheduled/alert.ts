@@ -1,0 +1,251 @@
+import { Webhook } from "standardwebhooks";
+import {
+  type AlertChange,
+  type AlertRecord,
+  type AlertState,
+  type AlertSubject,
+  alertField,
+  goneStreams,
+  latenessOf,
+  type Message,
+  nextMessage,
+  nextRecord,
+  type Reading,
+  recordText,
+  swapAlerts,
+} from "../shared/alerts.ts";
+import type { AlertSettings } from "../shared/config.ts";
+import { timeOfId } from "../shared/ids.ts";
+import type { ReaperRun, UpkeepError } from "../shared/reaper-runs.ts";
+import type { Reply } from "../shared/redis/connection.ts";
+import { asArray, asNumber, asTextOrNull } from "../shared/redis/reply.ts";
+import { decodeFigures, figuresCall } from "../shared/stream/figures.ts";
+import { type GroupMetric, isWatched } from "../shared/stream/settings.ts";
+import { runSteps, type Step } from "./batches.ts";
+import type { JobContext, JobRun } from "./context.ts";
+import type { SurveyedGroup, SurveyedStream } from "./survey.ts";
+
+const DEFAULTS: AlertSettings = { reaperLateMs: 600_000 };
+
+/**
+ * Reads the figures of groups that have thresholds. Those without cost nothing; pending is in the survey already, and
+ * so is lag while it is low; the oldest pending message and the dead letters cost a command each where they are asked
+ * for, and a lag that seems too high, or that Redis does not know, a script.
+ * @returns a reading for each threshold, without a value where none was to be had, and whether the budget allowed all
+ */
+export async function watch(
+  context: JobContext,
+  { nowMs, budget }: JobRun,
+  streams: readonly SurveyedStream[],
+  errors: UpkeepError[],
+): Promise<{ readings: Reading[]; complete: boolean }> {
+  const readings = new Map<string, Reading>();
+  const steps = streams.flatMap((surveyed) => readGroups(surveyed, nowMs, readings));
+  const complete = await runSteps(context, steps, budget, errors);
+  return { readings: [...readings.values()], complete };
+}
+
+/** Notes what is known, and what is not yet as null; the steps fill that in. */
+function readGroups(
+  { stream, groups }: SurveyedStream,
+  nowMs: number,
+  readings: Map<string, Reading>,
+): readonly Step[] {
+  const { name, keys } = stream;
+  const steps: Step[] = [];
+  for (const group of groups.filter(({ alerts }) => isWatched(alerts))) {
+    const subjectOf = (metric: GroupMetric) => ({ stream: name, group: group.name, metric });
+    const note = (metric: GroupMetric, value: number | null) => {
+      const threshold = group.alerts[metric];
+      const subject = subjectOf(metric);
+      if (threshold !== null) readings.set(alertField(subject), { subject, value, threshold });
+      return threshold !== null && value === null;
+    };
+    const ask = (metric: GroupMetric, call: Step["call"], read: (reply: Reply) => number | null) => {
+      const done = (reply: Reply) => {
+        note(metric, read(reply));
+        return undefined;
+      };
+      steps.push({ stream: name, group: group.name, call, done });
+    };
+    // Redis counts too many after trims, and does not know after deletes: only what seems too much is looked into.
+    const seemsLow = group.lag !== null && group.lag <= (group.alerts.lag ?? 0);
+    if (note("lag", seemsLow ? group.lag : null)) ask("lag", figuresCall(keys), (reply) => lagIn(name, reply, group));
+    if (note("pending", group.hasAgain ? null : group.pending)) {
+      // What was handed out of the side store has negative scores.
+      const call = ["ZCOUNT", keys.againDue(group.name), "-inf", "(0"] as const;
+      ask("pending", call, (reply) => group.pending + asNumber(reply));
+    }
+    if (note("oldestPendingMs", group.pending === 0 ? 0 : null)) {
+      ask("oldestPendingMs", ["XPENDING", keys.stream, group.name], (reply) => ageIn(reply, nowMs));
+    }
+    if (note("deadLetters", null)) ask("deadLetters", ["XLEN", keys.dead(group.name)], asNumber);
+  }
+  return steps;
+}
+
+function lagIn(stream: string, reply: Reply, { name }: SurveyedGroup): number | null {
+  return decodeFigures(stream, reply).figures.groups.find((group) => group.name === name)?.lag ?? null;
+}
+
+/** The age of the first of XPENDING's summary. */
+function ageIn(reply: Reply, nowMs: number): number {
+  const oldest = asTextOrNull(asArray(reply)[1]);
+  return oldest === null ? 0 : Math.max(0, nowMs - timeOfId(oldest));
+}
+
+/** The streams that have a group above a threshold. */
+export function firingStreams(readings: readonly Reading[]): Set<string> {
+  return new Set(
+    readings.flatMap(({ subject, value, threshold }) => ((value ?? 0) > threshold ? [subject.stream ?? ""] : [])),
+  );
+}
+
+/** What a run learned for alerts. */
+export interface Watched {
+  readonly readings: readonly Reading[];
+  /** The streams that were looked at: an alert on one of them without a reading is not watched any more. */
+  readonly streams: ReadonlySet<string>;
+}
+
+/** How long a post may take. */
+const POST_TIMEOUT_MS = 5_000;
+/** How long a run that died while it posted keeps others from it. */
+const CLAIM_MS = 60_000;
+/** Posts of one run: fewer when it has used up most of the free plan's 50 subrequests. */
+const MOST_POSTS = 20;
+const SUBREQUESTS = 45;
+
+/**
+ * Brings the alerts up to the run's figures and posts what has changed, each change by one run only. What could not be
+ * posted waits for the next run.
+ * @param state as it was before this run was noted as complete
+ */
+export async function announce(
+  context: JobContext,
+  state: AlertState,
+  report: ReaperRun,
+  watched: Watched,
+): Promise<void> {
+  const { redis, keyPrefix, alerts: { webhook, reaperLateMs } = DEFAULTS } = context;
+  const readings = [...watched.readings, ...readReaper(state, report, reaperLateMs)];
+  const unvisited = [...state.alerts.values()].flatMap(({ subject: { stream } }) =>
+    stream === null || watched.streams.has(stream) ? [] : [stream],
+  );
+  const gone = await goneStreams(redis, keyPrefix, new Set(unvisited));
+  const isOver = ({ stream }: AlertSubject) => stream !== null && (watched.streams.has(stream) || gone.has(stream));
+  const plans = planChanges(state, readings, isOver, report.startedAt, webhook !== undefined);
+
+  const room = Math.min(MOST_POSTS, Math.max(1, SUBREQUESTS - redis.usage.roundTrips));
+  const posts = webhook === undefined ? [] : claimPosts(plans, room);
+  const claimed = new Map(posts.map((post) => [post.field, post.claimed]));
+  const changes = plans
+    .map(({ field, before, after }) => ({ field, before, after: claimed.get(field) ?? after }))
+    .filter(({ before, after }) => before !== (after && recordText(after)));
+  const made = await swapAlerts(redis, keyPrefix, changes);
+  const mine = new Set(changes.filter((_, i) => made[i]).map(({ field }) => field));
+  if (webhook !== undefined) {
+    const own = posts.filter(({ field }) => mine.has(field));
+    await swapAlerts(redis, keyPrefix, await postAll(webhook, own));
+  }
+}
+
+function readReaper(state: AlertState, { startedAt, backlog }: ReaperRun, reaperLateMs: number): Reading[] {
+  const late = latenessOf(state.lastCompleteAt, startedAt, reaperLateMs);
+  const incomplete = { stream: null, group: null, metric: "reaperIncomplete" } as const;
+  return [...(late === undefined ? [] : [late]), { subject: incomplete, value: backlog, threshold: 0 }];
+}
+
+interface Plan extends AlertChange {
+  readonly subject: AlertSubject;
+}
+
+/** What becomes of each alert that nobody else is posting just now, also where nothing changes. */
+function planChanges(
+  { alerts }: AlertState,
+  readings: readonly Reading[],
+  isOver: (subject: AlertSubject) => boolean,
+  nowMs: number,
+  hasReceiver: boolean,
+): Plan[] {
+  const clockMs = Date.now();
+  const isFree = (field: string) => (alerts.get(field)?.record.claimedUntilMs ?? 0) <= clockMs;
+  const read = readings.map((reading) => ({ field: alertField(reading.subject), reading }));
+  const known = new Set(read.map(({ field }) => field));
+  const plans = read.map(({ field, reading }): Plan => {
+    const stored = alerts.get(field);
+    const after = nextRecord(stored?.record, reading, nowMs, hasReceiver);
+    return { field, subject: reading.subject, before: stored?.text, after };
+  });
+  for (const [field, { subject, record, text }] of alerts) {
+    if (known.has(field)) continue;
+    const after = isOver(subject) ? nextRecord(record, undefined, nowMs, hasReceiver) : record;
+    plans.push({ field, subject, before: text, after });
+  }
+  return plans.filter(({ field }) => isFree(field));
+}
+
+/** A post that this run takes on, if it is the first to write the claim. */
+interface Post {
+  readonly field: string;
+  readonly message: Message;
+  readonly claimed: AlertRecord;
+  readonly told: AlertRecord | undefined;
+}
+
+/** The posts that are to be made, those first that have waited longest. */
+function claimPosts(plans: readonly Plan[], most: number): Post[] {
+  const claimedUntilMs = Date.now() + CLAIM_MS;
+  return plans
+    .flatMap(({ field, subject, after }): Post[] => {
+      const next = after && nextMessage(subject, after);
+      return after && next ? [{ field, ...next, claimed: { ...after, claimedUntilMs } }] : [];
+    })
+    .sort((a, b) => a.claimed.since - b.claimed.since)
+    .slice(0, most);
+}
+
+/** @returns the alerts as they are once their receiver was told, or was not */
+async function postAll(webhook: NonNullable<AlertSettings["webhook"]>, posts: readonly Post[]): Promise<AlertChange[]> {
+  const faults = await Promise.all(posts.map(({ message }) => post(webhook, message)));
+  const reasons = faults.filter((fault) => fault !== undefined);
+  if (reasons.length > 0) {
+    const message = `${reasons.length} of ${posts.length} alerts could not be posted; the next run tries again`;
+    console.error(JSON.stringify({ level: "error", message, reasons: [...new Set(reasons)] }));
+  }
+  return posts.map(({ field, claimed, told }, i) => ({
+    field,
+    before: recordText(claimed),
+    after: faults[i] === undefined ? told : { ...claimed, claimedUntilMs: 0 },
+  }));
+}
+
+/**
+ * Posts one signed message (https://www.standardwebhooks.com).
+ * @returns why it failed, or undefined
+ */
+async function post(
+  { url, secret }: NonNullable<AlertSettings["webhook"]>,
+  { id, body }: Message,
+): Promise<string | undefined> {
+  const sentAt = new Date();
+  try {
+    const response = await fetch(url, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        "webhook-id": id,
+        "webhook-timestamp": String(Math.floor(sentAt.getTime() / 1_000)),
+        "webhook-signature": new Webhook(secret).sign(id, sentAt, body),
+      },
+      body,
+      redirect: "manual",
+      signal: AbortSignal.timeout(POST_TIMEOUT_MS),
+    });
+    await response.body?.cancel();
+    return response.ok ? undefined : `status ${response.status}`;
+  } catch (error) {
+    // By name only: a message may hold the URL, and that may hold a secret.
+    return error instanceof Error ? error.name : "unknown";
+  }
+}
