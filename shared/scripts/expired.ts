@@ -12,15 +12,21 @@ end
 
 -- Finds what has been pending for that long.
 -- @param from an id, an id after '(' to start behind it, or '-' for the beginning
--- @return the entries; the cursor for the next slice ('-' after the last)
+-- @return the entries; the cursor for the next slice ('-' after the last); in how many ms the next one of the slice
+--         will have been pending for that long (nil: none)
 local function findExpired(stream, group, from, slice, ackWaitMs)
   local pending = call('XPENDING', stream, group, from, '+', slice)
-  local expired = {}
+  local expired, soonestMs = {}, nil
   for _, raw in ipairs(pending) do
     local entry = decodePending(raw)
-    if entry.idleMs >= ackWaitMs then expired[#expired + 1] = entry end
+    local leftMs = ackWaitMs - entry.idleMs
+    if leftMs <= 0 then
+      expired[#expired + 1] = entry
+    elseif not soonestMs or leftMs < soonestMs then
+      soonestMs = leftMs
+    end
   end
-  return expired, #pending < slice and '-' or '(' .. pending[#pending][1]
+  return expired, #pending < slice and '-' or '(' .. pending[#pending][1], soonestMs
 end
 
 -- Finds what a consumer holds, however long.

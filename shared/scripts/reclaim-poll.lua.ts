@@ -12,7 +12,7 @@ import { IDS_LUA } from "./ids.ts";
  *       now in ms by the caller's clock, 1 to recover what this consumer holds already, latest id that was acknowledged or ''
  * Returns { ackWaitMs, maxMessageBytes, expired: { id, fields } each, their deliveries so far,
  *           due: { side id, id, deliveries so far, fields } each, new: { id, fields } each, 1 if more is waiting,
- *           the gap as JSON or '' }
+ *           the gap as JSON or '', in how many ms something may be there to be handed out again (-1: nothing known) }
  *         | { 'refused', error } when Redis refused the new messages and there was nothing else
  */
 export const reclaimPollScript = defineScript(
@@ -85,12 +85,12 @@ if gap ~= '' and ARGV[10] ~= '' and less(cjson.decode(gap).toId, ARGV[10]) then
   gap = ''
 end
 
-local candidates, nextCursor
+local candidates, nextCursor, againInMs
 local cursor = settings[4] or '-'
 if recover then
   candidates, nextCursor = ownPending(keys.stream, group, consumer, room), cursor
 else
-  candidates, nextCursor = findExpired(keys.stream, group, cursor, math.max(SLICE, room), ackWaitMs)
+  candidates, nextCursor, againInMs = findExpired(keys.stream, group, cursor, math.max(SLICE, room), ackWaitMs)
 end
 local chosen, poison, left = choose(candidates)
 deadLetterAll(keys, group, poison)
@@ -115,7 +115,8 @@ if againDueMs and not alone and handed < room and (recover or tonumber(ARGV[8]) 
     local waiting = call('ZRANGEBYSCORE', keys.due, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
     local leased = call('ZREVRANGEBYSCORE', keys.due, '(-' .. now, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
     local earliest = math.min(waiting and tonumber(waiting) or math.huge, leased and -tonumber(leased) or math.huge)
-    if earliest < math.huge then
+    againDueMs = earliest < math.huge and earliest or nil
+    if againDueMs then
       call('HSET', keys.config, 'againDue:' .. group, string.format('%.0f', earliest))
     else
       call('HDEL', keys.config, 'againDue:' .. group)
@@ -144,6 +145,11 @@ if againDueMs and not alone and handed < room and (recover or tonumber(ARGV[8]) 
   more = more or leftDue ~= nil
 end
 
+-- When to look again: when a lease of this slice ends, when something is due, when what is handed out now expires.
+local function soonest(ms) againInMs = math.min(againInMs or ms, math.max(0, ms)) end
+if againDueMs then soonest(againDueMs - tonumber(ARGV[8])) end
+if handed > 0 then soonest(ackWaitMs) end
+
 local fresh = false
 if not alone and handed < room and #due == 0 then
   fresh = try('XREADGROUP', 'GROUP', group, consumer, 'COUNT', room - handed, 'STREAMS', keys.stream, '>')
@@ -152,6 +158,8 @@ if not alone and handed < room and #due == 0 then
     fresh = false
   end
 end
-return reply({ ackWaitMs, maxMessageBytes, again, earlier, due, fresh and fresh[1][2] or {}, more and 1 or 0, gap })
+if fresh and #fresh[1][2] > 0 then soonest(ackWaitMs) end
+return reply({ ackWaitMs, maxMessageBytes, again, earlier, due, fresh and fresh[1][2] or {}, more and 1 or 0, gap,
+  againInMs or -1 })
 `,
 );

@@ -37,6 +37,8 @@ interface Handed {
   readonly room: number;
   readonly moreWaiting: boolean;
   readonly gap: Gap | null;
+  /** From when on (Unix ms) something may be there to be handed out again; 0: nothing that is known of. */
+  readonly againFromMs: number;
 }
 
 /** One of the two kinds of poll: the call to make, and how to read what it answers. */
@@ -65,8 +67,10 @@ export async function consume(
   const state = readPollState(request.pollState);
   const settings = context.cache.group(stream, group);
   // A fast poll must know the settings beforehand; the script of a reclaim poll reads them itself.
-  const wasReclaim = settings === undefined || request.recover || isReclaimPoll(state);
-  const poll = wasReclaim ? reclaimPoll(stream, group, request, context) : fastPoll(stream, group, request, settings);
+  const wasReclaim = settings === undefined || request.recover || isReclaimPoll(state, context.nowMs);
+  const poll = wasReclaim
+    ? reclaimPoll(stream, group, request, context)
+    : fastPoll(stream, group, request, settings, context);
 
   const plan = planSettle(stream, group, request);
   const outcomes = await stream.redis.pipeline([...plan.calls, poll.call]);
@@ -75,8 +79,9 @@ export async function consume(
     handed: decodePoll(poll, outcomes.at(-1) ?? null),
   }));
 
-  const { messages, room, moreWaiting, ackWaitMs, gap } = handed;
-  const next = nextPoll(state, { wasReclaim, handedOut: messages.length, room, moreWaiting, hasGap: gap !== null });
+  const { messages, room, moreWaiting, ackWaitMs, gap, againFromMs } = handed;
+  const found = { wasReclaim, handedOut: messages.length, room, moreWaiting, hasGap: gap !== null, againFromMs };
+  const next = nextPoll(state, { ...found, hasRetried: settled.retried > 0 }, context.nowMs);
   const { pollAfterMs } = next;
   const batch = { messages, settled, ackWaitMs, pollState: writePollState(next.state), pollAfterMs };
   return gap === null ? batch : { ...batch, gap };
@@ -98,18 +103,24 @@ function decodePoll(poll: Poll, outcome: Outcome): Handed {
 }
 
 /** New messages only, by one plain command. */
-function fastPoll(stream: EventStream, group: string, request: ConsumeRequest, settings: CachedGroup): Poll {
+function fastPoll(
+  stream: EventStream,
+  group: string,
+  request: ConsumeRequest,
+  settings: CachedGroup,
+  { nowMs }: PollContext,
+): Poll {
   const room = roomFor(request.batchSize, settings.maxMessageBytes);
   const reader = new DeliveryReader(leaseFormat(stream.name, group), request.consumer);
   return {
     call: ["XREADGROUP", "GROUP", group, request.consumer, "COUNT", room, "STREAMS", stream.keys.stream, ">"],
-    decode: (reply) => ({
-      messages: reader.first(asArray(asArrayOrEmpty(reply)[0] ?? [null, []])[1]),
-      ackWaitMs: settings.ackWaitMs,
-      room,
-      moreWaiting: false,
-      gap: null,
-    }),
+    decode(reply) {
+      const messages = reader.first(asArray(asArrayOrEmpty(reply)[0] ?? [null, []])[1]);
+      const { ackWaitMs } = settings;
+      // What is handed out now expires then, should nobody settle it.
+      const againFromMs = messages.length === 0 ? 0 : nowMs + ackWaitMs;
+      return { messages, ackWaitMs, room, moreWaiting: false, gap: null, againFromMs };
+    },
   };
 }
 
@@ -136,7 +147,7 @@ function reclaimPoll(stream: EventStream, group: string, request: ConsumeRequest
       ],
     },
     decode(reply) {
-      const [ackWait, maxBytes, again, earlier, due, fresh, more, gap] = asArray(reply);
+      const [ackWait, maxBytes, again, earlier, due, fresh, more, gap, againInMs] = asArray(reply);
       const settings = { ackWaitMs: asNumber(ackWait), maxMessageBytes: asNumber(maxBytes) };
       cache.setGroup(stream, group, settings);
       return {
@@ -145,6 +156,7 @@ function reclaimPoll(stream: EventStream, group: string, request: ConsumeRequest
         room: roomFor(batchSize, settings.maxMessageBytes),
         moreWaiting: more === 1,
         gap: decodeGap(gap),
+        againFromMs: asNumber(againInMs) < 0 ? 0 : nowMs + asNumber(againInMs),
       };
     },
   };

@@ -8,6 +8,8 @@ export interface PollState {
   readonly reclaimNext: boolean;
   /** Whether the group was told of a gap: only reclaim polls tell it, and end it. */
   readonly hasGap: boolean;
+  /** From when on (Unix ms) something may be there to be handed out again; 0: nothing that is known of. */
+  readonly againFromMs: number;
 }
 
 /** At least every how many polls one looks for expired deliveries. */
@@ -18,25 +20,29 @@ const LEAST_PAUSE_MS = 250;
 const MOST_PAUSE_MS = 15_000;
 
 /** Writes the opaque text: a version, then fields that are only ever appended to. */
-export function writePollState({ fastPolls, idlePolls, reclaimNext, hasGap }: PollState): string {
-  return `1.${fastPolls}.${idlePolls}.${reclaimNext ? 1 : 0}.${hasGap ? 1 : 0}`;
+export function writePollState({ fastPolls, idlePolls, reclaimNext, hasGap, againFromMs }: PollState): string {
+  return ["1", fastPolls, idlePolls, reclaimNext ? 1 : 0, hasGap ? 1 : 0, againFromMs].join(".");
 }
+
+const STATE = /^1\.(\d{1,6})\.(\d{1,6})\.([01])(?:\.([01])(?:\.(\d{1,15})(?:\..*)?)?)?$/s;
 
 /** @returns undefined for what this version cannot read, which counts as none */
 export function readPollState(text: string | undefined): PollState | undefined {
-  const match = /^1\.(\d{1,6})\.(\d{1,6})\.([01])(?:\.([01])(?:\.|$)|$)/.exec(text ?? "");
+  const match = STATE.exec(text ?? "");
   if (match === null) return undefined;
   return {
     fastPolls: Number(match[1]),
     idlePolls: Number(match[2]),
     reclaimNext: match[3] === "1",
     hasGap: match[4] === "1",
+    againFromMs: Number(match[5] ?? 0),
   };
 }
 
 /** Without a state nothing is known, so everything is looked at: a plain curl finds what has expired. */
-export function isReclaimPoll(state: PollState | undefined): boolean {
-  return state === undefined || state.reclaimNext || state.hasGap || state.fastPolls >= POLLS_PER_RECLAIM - 1;
+export function isReclaimPoll(state: PollState | undefined, nowMs: number): boolean {
+  if (state === undefined || state.reclaimNext || state.hasGap) return true;
+  return state.fastPolls >= POLLS_PER_RECLAIM - 1 || (state.againFromMs > 0 && nowMs >= state.againFromMs);
 }
 
 /** What a poll found. */
@@ -48,21 +54,35 @@ export interface PollResult {
   /** Whether a reclaim poll left something behind that is to be handed out again. */
   readonly moreWaiting: boolean;
   readonly hasGap: boolean;
+  /** From when on something may be there to be handed out again, as far as this poll knows; 0: nothing. */
+  readonly againFromMs: number;
+  /** Whether the request sent something back for a retry. */
+  readonly hasRetried: boolean;
 }
 
 /** The state after a poll, and how long to wait before the next: 0 when there is more, ever longer when there is nothing. */
-export function nextPoll(state: PollState | undefined, result: PollResult): { state: PollState; pollAfterMs: number } {
+export function nextPoll(
+  state: PollState | undefined,
+  result: PollResult,
+  nowMs: number,
+): { state: PollState; pollAfterMs: number } {
   const { wasReclaim, handedOut, room, moreWaiting, hasGap } = result;
   const idlePolls = handedOut > 0 ? 0 : Math.min((state?.idlePolls ?? 0) + 1, 999_999);
-  const slack = handedOut < room;
+  const known = wasReclaim ? [result.againFromMs] : [result.againFromMs, state?.againFromMs ?? 0];
+  const times = known.filter((ms) => ms > 0);
+  // The first poll without a message: time to look for what others left behind, at once.
+  const goesIdle = !wasReclaim && idlePolls === 1;
   const next = {
     // More is waiting: one fast poll, then a reclaim poll, so that neither old nor new messages starve.
     fastPolls: wasReclaim ? (moreWaiting ? POLLS_PER_RECLAIM - 2 : 0) : (state?.fastPolls ?? 0) + 1,
     idlePolls,
-    // A fast poll with slack has seen all new messages: time to look for expired ones, the first time at once.
-    reclaimNext: !wasReclaim && slack && idlePolls <= 1,
+    // When a retry is due is known to Redis only.
+    reclaimNext: goesIdle || result.hasRetried,
     hasGap,
+    againFromMs: times.length === 0 ? 0 : Math.min(...times),
   };
-  if (!slack || moreWaiting || next.reclaimNext) return { state: next, pollAfterMs: 0 };
-  return { state: next, pollAfterMs: Math.min(LEAST_PAUSE_MS * 2 ** Math.min(idlePolls, 20), MOST_PAUSE_MS) };
+  if (handedOut >= room || moreWaiting || goesIdle) return { state: next, pollAfterMs: 0 };
+  const pauseMs = Math.min(LEAST_PAUSE_MS * 2 ** Math.min(idlePolls, 20), MOST_PAUSE_MS);
+  const untilAgainMs = next.againFromMs === 0 ? pauseMs : Math.max(next.againFromMs - nowMs, LEAST_PAUSE_MS);
+  return { state: next, pollAfterMs: Math.min(pauseMs, untilAgainMs) };
 }

@@ -5,7 +5,15 @@ import { configureGroup, configureStream, deleteStream } from "../../shared/stre
 import { produce } from "../../shared/stream/produce.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
 import { nativeClient, type TransportName } from "../support/redis.ts";
-import { age, leasesOf, makeStream, poll, produceNumbers, settleSome } from "../support/streams.ts";
+import {
+  age,
+  leasesOf,
+  makeStream,
+  passTimeOfSideStore,
+  poll,
+  produceNumbers,
+  settleSome,
+} from "../support/streams.ts";
 
 describe.each<TransportName>(["tcp", "rest"])("over %s", (transport) => {
   test("a batch whose consumer crashed is handed to another after its lease, in order, as delivery 2", async () => {
@@ -205,4 +213,41 @@ test("a stream that was deleted is gone with its groups, and a new one of that n
   const again = await produce(stream, [{ data: "1" }], "key");
   expect(again).toMatchObject({ replayed: false });
   expect(again.ids).not.toEqual(ids);
+});
+
+test("a consumer that hands back pollState is told when a lease ends, and finds it with its first poll after that", async () => {
+  const stream = await makeStream(["g"]);
+  await configureGroup(stream, "g", undefined, { ackWaitMs: 10_000 });
+  const cache = new SettingsCache();
+  const start = Date.now();
+  await produceNumbers(stream, 1);
+  await poll(stream, "g", { consumer: "crashes" });
+  let last = await poll(stream, "g", { consumer: "idle" }, cache, start);
+  let waitedMs = 0;
+  for (let polls = 0; polls < 20 && waitedMs < 9_000; polls++) {
+    last = await poll(stream, "g", { consumer: "idle", pollState: last.pollState }, cache, start + waitedMs);
+    expect(last.messages).toEqual([]);
+    waitedMs += last.pollAfterMs;
+  }
+  await age(nativeClient(), stream, "g", 10_000);
+  const found = await poll(stream, "g", { consumer: "idle", pollState: last.pollState }, cache, start + 10_500);
+  expect(found.messages).toMatchObject([{ deliveries: 2 }]);
+  expect(waitedMs).toBeLessThanOrEqual(11_000);
+});
+
+test("a consumer that hands back pollState finds a retry with its first poll after it is due", async () => {
+  const stream = await makeStream(["g"]);
+  const cache = new SettingsCache();
+  const start = Date.now();
+  await produceNumbers(stream, 1);
+  const first = await poll(stream, "g", {}, cache, start);
+  const retries = leasesOf(first.messages).map((lease) => ({ lease, delayMs: 5_000 }));
+  let last = await poll(stream, "g", { retries, pollState: first.pollState }, cache, start);
+  for (let atMs = last.pollAfterMs; atMs < 5_000; atMs += last.pollAfterMs) {
+    last = await poll(stream, "g", { pollState: last.pollState }, cache, start + atMs);
+    expect(last.messages).toEqual([]);
+  }
+  await passTimeOfSideStore(nativeClient(), stream, "g");
+  const found = await poll(stream, "g", { pollState: last.pollState }, cache, start + 5_300);
+  expect(found.messages).toMatchObject([{ deliveries: 2 }]);
 });

@@ -16,6 +16,7 @@ const state = fc.record({
   idlePolls: fc.nat(999_999),
   reclaimNext: fc.boolean(),
   hasGap: fc.boolean(),
+  againFromMs: fc.nat(999_999_999),
 });
 const result = fc.record({
   wasReclaim: fc.boolean(),
@@ -26,10 +27,15 @@ const result = fc.record({
 });
 
 /** One poll of a client that hands back what it was given. */
-function poll(text: string | undefined, result: Omit<PollResult, "wasReclaim">) {
+function poll(
+  text: string | undefined,
+  found: Omit<PollResult, "wasReclaim" | "againFromMs" | "hasRetried">,
+  nowMs = 0,
+) {
+  const result = { againFromMs: 0, hasRetried: false, ...found };
   const before = readPollState(text);
-  const wasReclaim = isReclaimPoll(before);
-  const { state, pollAfterMs } = nextPoll(before, { ...result, wasReclaim });
+  const wasReclaim = isReclaimPoll(before, nowMs);
+  const { state, pollAfterMs } = nextPoll(before, { ...result, wasReclaim }, nowMs);
   return { wasReclaim, text: writePollState(state), pollAfterMs };
 }
 
@@ -43,12 +49,18 @@ describe("a poll state", () => {
   });
 
   test("of a later release, with fields appended, is read by this one", () => {
-    const read = { fastPolls: 3, idlePolls: 4, reclaimNext: true, hasGap: true };
-    expect(readPollState("1.3.4.1.1.anything.else")).toEqual(read);
+    const read = { fastPolls: 3, idlePolls: 4, reclaimNext: true, hasGap: true, againFromMs: 5 };
+    expect(readPollState("1.3.4.1.1.5.anything.else")).toEqual(read);
   });
 
   test("of an earlier release, with a field less, is read by this one", () => {
-    expect(readPollState("1.3.4.1")).toEqual({ fastPolls: 3, idlePolls: 4, reclaimNext: true, hasGap: false });
+    expect(readPollState("1.3.4.1")).toEqual({
+      fastPolls: 3,
+      idlePolls: 4,
+      reclaimNext: true,
+      hasGap: false,
+      againFromMs: 0,
+    });
   });
 
   test.each([
@@ -65,7 +77,7 @@ describe("a poll state", () => {
     "NaN",
   ])("that reads %j counts as none: that poll looks at everything", (text) => {
     expect(readPollState(text)).toBeUndefined();
-    expect(isReclaimPoll(readPollState(text))).toBe(true);
+    expect(isReclaimPoll(readPollState(text), 0)).toBe(true);
   });
 
   test("however forged gives a whole state and a sane pause, and a reclaim poll within the usual number of polls", () => {
@@ -93,10 +105,20 @@ describe("a poll state", () => {
   });
 
   test("however long a consumer polls stays one that can be read", () => {
-    let current: PollState | undefined = { fastPolls: 999_999, idlePolls: 999_999, reclaimNext: false, hasGap: false };
+    let current: PollState | undefined = {
+      fastPolls: 999_999,
+      idlePolls: 999_999,
+      reclaimNext: false,
+      hasGap: false,
+      againFromMs: 0,
+    };
     for (let i = 0; i < 100; i++) {
-      const wasReclaim = isReclaimPoll(current);
-      current = nextPoll(current, { wasReclaim, handedOut: 0, room: 1, moreWaiting: false, hasGap: false }).state;
+      const wasReclaim = isReclaimPoll(current, 0);
+      current = nextPoll(
+        current,
+        { wasReclaim, handedOut: 0, room: 1, moreWaiting: false, hasGap: false, againFromMs: 0, hasRetried: false },
+        0,
+      ).state;
       expect(readPollState(writePollState(current))).toEqual(current);
     }
   });
