@@ -31,6 +31,11 @@ export async function startReceiver(): Promise<Receiver> {
   const secret = `whsec_${Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64")}`;
   const told: Told[] = [];
   const server = createServer(async (request, response) => {
+    if (request.method === "GET") {
+      // Where a redirect leads: all is well there, but the message would be lost.
+      response.writeHead(200).end();
+      return;
+    }
     const body = Buffer.concat(await Array.fromAsync(request)).toString();
     const header = (name: string) => String(request.headers[name] ?? "");
     const id = header("webhook-id");
@@ -47,7 +52,7 @@ export async function startReceiver(): Promise<Receiver> {
     }
     told.push({ id, ...JSON.parse(body) });
     if (receiver.answer === "hang up") request.socket.destroy();
-    else if (receiver.answer !== "never answer") response.writeHead(receiver.answer).end();
+    else if (receiver.answer !== "never answer") response.writeHead(receiver.answer, { location: "/" }).end();
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address: AddressInfo | string | null = server.address();
