@@ -1,0 +1,38 @@
+import type { Quantiles } from "../stats.ts";
+import type { PayloadKind } from "./payloads.ts";
+
+/** Where a Weir listens, and what it is asked with. */
+export type Target = { port: number; token: string; prefix: string };
+
+/** How much at once: messages in a batch, and batches in flight. */
+export type Shape = { batch: number; connections: number; payload: PayloadKind };
+
+/** One measurement for the load generator; `durationMs` is how long about, `redisPort` where everything lies. */
+export type Job = { redisPort: number; durationMs: number; shape: Shape } & (
+  | { kind: "weir-produce"; target: Target }
+  | { kind: "weir-consume"; target: Target; settleApart: boolean; batches?: number }
+  | { kind: "raw-produce"; how: "pipeline" | "script" | "demo" }
+  | { kind: "raw-consume"; how: "read-then-ack" | "ack-and-read" | "demo" }
+  | { kind: "bullmq-produce" | "bullmq-consume" }
+  | { kind: "nats-produce" | "nats-consume"; natsPort: number }
+  | { kind: "end-to-end"; target: Target; pauseMs: number | "as told"; messages: number; loadPerSecond: number }
+  | { kind: "growth"; target: Target; entries: number }
+  | { kind: "memory"; target: Target; messages: number }
+);
+
+/** What came of it. */
+export type Sample = {
+  messages: number;
+  seconds: number;
+  /** HTTP requests, those that set up and tidied included. */
+  requests: number;
+  /** Of one request, or of what stands for one: a pipeline, an addBulk, a read with its acknowledgement. */
+  latencyMs: Quantiles;
+  /** As Weir's Server-Timing says, of the measured requests. */
+  redisCommands: number;
+  redisRoundTrips: number;
+  /** Share of one core that the load generator used. */
+  generatorCpu: number;
+  /** Results of another kind, by name. */
+  figures?: Record<string, number>;
+};

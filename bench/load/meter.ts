@@ -1,0 +1,83 @@
+import { performance } from "node:perf_hooks";
+import { quantilesOf } from "../stats.ts";
+import type { Sample } from "./job.ts";
+import type { PayloadKind } from "./payloads.ts";
+
+/** Counts and times what a measurement does. */
+export class Meter {
+  messages = 0;
+  requests = 0;
+  redisCommands = 0;
+  redisRoundTrips = 0;
+  readonly #latencies: number[] = [];
+  #startedAt = performance.now();
+  #cpuAtStart = process.cpuUsage();
+
+  /** Everything before it was preparation. */
+  start(): void {
+    this.#startedAt = performance.now();
+    this.#cpuAtStart = process.cpuUsage();
+  }
+
+  elapsedMs(): number {
+    return performance.now() - this.#startedAt;
+  }
+
+  noteLatency(ms: number): void {
+    this.#latencies.push(ms);
+  }
+
+  /** Times one step. */
+  async time<Result>(step: Promise<Result>): Promise<Result> {
+    const started = performance.now();
+    const result = await step;
+    this.noteLatency(performance.now() - started);
+    return result;
+  }
+
+  /** Reads `Server-Timing` out of an answer's head. */
+  noteServerTiming(head: string): void {
+    const match = /desc="(\d+) commands?, (\d+) round/.exec(head);
+    if (match === null) return;
+    this.redisCommands += Number(match[1]);
+    this.redisRoundTrips += Number(match[2]);
+  }
+
+  stop(): Sample {
+    const seconds = this.elapsedMs() / 1_000;
+    const cpu = process.cpuUsage(this.#cpuAtStart);
+    return {
+      messages: this.messages,
+      seconds,
+      requests: this.requests,
+      latencyMs: quantilesOf(this.#latencies.length === 0 ? [0] : this.#latencies),
+      redisCommands: this.redisCommands,
+      redisRoundTrips: this.redisRoundTrips,
+      generatorCpu: (cpu.user + cpu.system) / 1e6 / seconds,
+    };
+  }
+}
+
+const rates = new Map<string, number>();
+
+/**
+ * How many messages take about that long, by what the same measurement did before; whole batches, and bounded in bytes.
+ * @param what names the measurement
+ */
+export function messagesFor(
+  what: string,
+  durationMs: number,
+  batch: number,
+  connections: number,
+  payload: PayloadKind,
+): number {
+  const perSecond = rates.get(what) ?? 10_000;
+  const round = batch * connections;
+  const wanted = Math.max(Math.ceil((perSecond * durationMs) / 1_000 / round), 2) * round;
+  const most = payload === "200 B" ? 400_000 : 20_000;
+  return Math.min(wanted, Math.max(most, 2 * round));
+}
+
+export function noteRate(what: string, { messages, seconds }: Sample): void {
+  rates.set(what, messages / seconds);
+}

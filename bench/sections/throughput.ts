@@ -1,0 +1,142 @@
+// Messages a second: Weir over HTTP, and beside it on the same Redis what users would pick instead.
+import { cpuMsOf } from "../cpu.ts";
+import type { Job, Sample, Shape } from "../load/job.ts";
+import type { Options } from "../options.ts";
+import type { Progress } from "../progress.ts";
+import type { Server, Stack } from "../stack.ts";
+import { type Spread, shuffled, spreadOf } from "../stats.ts";
+
+export type Operation = "produce" | "consume";
+
+/** What is measured, again in every round. */
+type Cell = { operation: Operation; system: string; shape: Shape; server?: Server; job: JobBody };
+type JobBody = Job extends infer Each
+  ? Each extends Job
+    ? Omit<Each, "redisPort" | "durationMs" | "shape">
+    : never
+  : never;
+
+/** What came of it over all rounds. */
+export type Throughput = {
+  operation: Operation;
+  system: string;
+  shape: Shape;
+  messagesPerSecond: Spread;
+  /** Medians of the rounds' quantiles. */
+  p50Ms: number;
+  p95Ms: number;
+  p99Ms: number;
+  /** CPU time of the server's process per request, all threads; absent for what has no server. */
+  cpuMsPerRequest?: Spread;
+  commandsPerMessage?: number;
+  roundTripsPerMessage?: number;
+  generatorCpu: number;
+};
+
+export const CORE: Shape = { batch: 100, connections: 16, payload: "200 B" };
+
+/** The name by which `--only` picks. */
+export function nameOf({ operation, system, shape }: Pick<Cell, "operation" | "system" | "shape">): string {
+  return `${operation} ${shape.batch} x ${shape.connections} ${shape.payload} ${system}`;
+}
+
+export async function measureThroughput(stack: Stack, options: Options, progress: Progress): Promise<Throughput[]> {
+  const cells = cellsFor(stack, options).filter((cell) => options.only?.test(nameOf(cell)) ?? true);
+  const runs = new Map<Cell, Measured[]>(cells.map((cell) => [cell, []]));
+  // Round 0 warms up.
+  for (let round = 0; round <= options.rounds; round++) {
+    for (const [number, cell] of shuffled(cells).entries()) {
+      const which = round === 0 ? "warm-up" : `round ${round} of ${options.rounds}`;
+      progress.say(`${which}, ${number + 1} of ${cells.length}: ${nameOf(cell)}`);
+      const measured = await measure(stack, cell, options.durationMs);
+      if (round > 0) runs.get(cell)?.push(measured);
+    }
+  }
+  return [...runs].map(([cell, measured]) => summary(cell, measured));
+}
+
+type Measured = { sample: Sample; cpuMs: number | undefined };
+
+async function measure(stack: Stack, { shape, job, server }: Cell, durationMs: number): Promise<Measured> {
+  const before = server && (await cpuMsOf(server.pid));
+  const sample = await stack.load({ ...job, shape, redisPort: stack.redisPort, durationMs });
+  const after = server && (await cpuMsOf(server.pid));
+  return { sample, cpuMs: before === undefined || after === undefined ? undefined : after - before };
+}
+
+function summary({ operation, system, shape, server }: Cell, measured: readonly Measured[]): Throughput {
+  const samples = measured.map(({ sample }) => sample);
+  const over = (value: (sample: Sample) => number) => spreadOf(samples.map(value)).median;
+  const cpu = measured.flatMap(({ cpuMs, sample }) => (cpuMs === undefined ? [] : [cpuMs / sample.requests]));
+  return {
+    operation,
+    system,
+    shape,
+    messagesPerSecond: spreadOf(samples.map(({ messages, seconds }) => messages / seconds)),
+    p50Ms: over(({ latencyMs }) => latencyMs.p50),
+    p95Ms: over(({ latencyMs }) => latencyMs.p95),
+    p99Ms: over(({ latencyMs }) => latencyMs.p99),
+    generatorCpu: over(({ generatorCpu }) => generatorCpu),
+    ...(cpu.length > 0 && { cpuMsPerRequest: spreadOf(cpu) }),
+    ...(server && {
+      commandsPerMessage: over(({ redisCommands, messages }) => redisCommands / messages),
+      roundTripsPerMessage: over(({ redisRoundTrips, messages }) => redisRoundTrips / messages),
+    }),
+  };
+}
+
+const QUICK_SHAPES: readonly Shape[] = [CORE, { ...CORE, batch: 1 }];
+const FULL_SHAPES: readonly Shape[] = [
+  ...[1, 10, 100, 1_000].flatMap((batch) => [1, 16, 64].map((connections): Shape => ({ ...CORE, batch, connections }))),
+  // How throughput changes with the number of consumers.
+  ...[2, 4, 8, 32].map((connections): Shape => ({ ...CORE, connections })),
+  ...[1, 100].map((batch): Shape => ({ ...CORE, batch, payload: "4 KB" })),
+  { ...CORE, payload: "webhooks" },
+];
+
+function cellsFor(stack: Stack, { quick }: Options): Cell[] {
+  const shapes = quick ? QUICK_SHAPES : FULL_SHAPES;
+  const weir = shapes.flatMap((shape) => stack.servers.flatMap((server) => weirCells(server, shape)));
+  // The peers at 16 connections, or as many batches in flight; one connection is what the raw commands have anyway.
+  const peerShapes = quick ? [CORE] : shapes.filter(({ connections }) => connections === 16);
+  return [...weir, ...peerShapes.flatMap((shape) => peerCells(stack, shape))];
+}
+
+function weirCells(server: Server, shape: Shape): Cell[] {
+  const { target, runtime, version } = server;
+  const system = `Weir ${runtime}${version.label}`;
+  return [
+    { operation: "produce", system, shape, server, job: { kind: "weir-produce", target } },
+    { operation: "consume", system, shape, server, job: { kind: "weir-consume", target, settleApart: false } },
+  ];
+}
+
+export const RAW_PRODUCE = "ioredis pipelined XADD";
+export const RAW_CONSUME = "ioredis XREADGROUP, then XACK";
+export const BULLMQ = "BullMQ";
+
+function peerCells({ nats }: Stack, shape: Shape): Cell[] {
+  const produce = { operation: "produce" as const, shape };
+  const consume = { operation: "consume" as const, shape };
+  const cells: Cell[] = [
+    { ...produce, system: RAW_PRODUCE, job: { kind: "raw-produce", how: "pipeline" } },
+    { ...consume, system: RAW_CONSUME, job: { kind: "raw-consume", how: "read-then-ack" } },
+    { ...consume, system: "ioredis [XACK, XREADGROUP]", job: { kind: "raw-consume", how: "ack-and-read" } },
+    { ...produce, system: BULLMQ, job: { kind: "bullmq-produce" } },
+    { ...consume, system: BULLMQ, job: { kind: "bullmq-consume" } },
+  ];
+  if (shape.batch <= 100) {
+    cells.push(
+      { ...produce, system: "Redis' demo pattern", job: { kind: "raw-produce", how: "demo" } },
+      { ...consume, system: "Redis' demo pattern", job: { kind: "raw-consume", how: "demo" } },
+    );
+  }
+  cells.push({ ...produce, system: "ioredis EVALSHA of XADDs", job: { kind: "raw-produce", how: "script" } });
+  if (nats !== undefined) {
+    cells.push(
+      { ...produce, system: "NATS JetStream", job: { kind: "nats-produce", natsPort: nats.port } },
+      { ...consume, system: "NATS JetStream", job: { kind: "nats-consume", natsPort: nats.port } },
+    );
+  }
+  return cells;
+}

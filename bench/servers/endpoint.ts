@@ -1,0 +1,15 @@
+// The Upstash-compatible endpoint, in a process of its own as it is in production. argv: Redis' URL, token.
+import { startUpstash } from "../../local/upstash.ts";
+import { answerParent } from "../rpc.ts";
+
+export type EndpointQuestion = { latencyMs: number };
+export type EndpointAnswer = { url: string };
+
+const [, , redisUrl = "", token = ""] = process.argv;
+const endpoint = startUpstash({ redisUrl, token });
+
+answerParent<EndpointQuestion, EndpointAnswer>(async ({ latencyMs }) => {
+  const { url } = await endpoint;
+  (await endpoint).latencyMs = latencyMs;
+  return { url };
+});

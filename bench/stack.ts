@@ -1,0 +1,103 @@
+// Everything that is measured, started once and used by all measurements.
+import { join } from "node:path";
+import { startRedis } from "../local/redis.ts";
+import type { Job, Sample, Target } from "./load/job.ts";
+import { Child } from "./rpc.ts";
+import type { EndpointAnswer, EndpointQuestion } from "./servers/endpoint.ts";
+import { type RunningNats, startNats } from "./servers/nats.ts";
+import type { NodeAnswer, NodeQuestion } from "./servers/node.ts";
+import { startWorkerd } from "./servers/workerd.ts";
+import type { Version } from "./version.ts";
+
+const TOKEN = "bench";
+const REST_TOKEN = "bench-rest";
+
+export type Runtime = "Node, TCP" | "workerd, REST" | "workerd, TCP";
+
+/** One running Weir. */
+export type Server = { runtime: Runtime; version: Version; target: Target; pid: number };
+
+export type Stack = {
+  redisPort: number;
+  redisPid: number;
+  servers: readonly Server[];
+  nats: RunningNats | undefined;
+  load(job: Job): Promise<Sample>;
+  /** Of the REST endpoint, in ms a round trip. */
+  setLatency(latencyMs: number): Promise<void>;
+  /** The settings of a Worker that reaches Redis through the REST endpoint. */
+  restSettings: Readonly<Record<string, string>>;
+  stop(): Promise<void>;
+};
+
+/** @throws Error when a part does not start; what had been started is ended first */
+export async function startStack(dir: string, versions: readonly Version[]): Promise<Stack> {
+  const stops: (() => Promise<void>)[] = [];
+  const stop = async () => {
+    for (const end of stops.splice(0).reverse()) await end();
+  };
+  try {
+    const redis = await startRedis({ dir: join(dir, "redis") });
+    stops.push(redis.stop);
+    const endpoint = new Child<EndpointQuestion, EndpointAnswer>(file("servers/endpoint.ts"), [redis.url, REST_TOKEN]);
+    stops.push(() => endpoint.stop());
+    const { url } = await endpoint.ask({ latencyMs: 0 });
+    const restSettings = {
+      UPSTASH_REDIS_REST_URL: url,
+      UPSTASH_REDIS_REST_TOKEN: REST_TOKEN,
+      ROOT_TOKEN: TOKEN,
+    };
+    const servers: Server[] = [];
+    for (const version of versions) {
+      servers.push(...(await startServers(version, redis.url, restSettings, stops)));
+    }
+    const nats = await startNats(dir);
+    if (nats !== undefined) stops.push(nats.stop);
+    const generator = new Child<Job, Sample>(file("load/main.ts"));
+    stops.push(() => generator.stop());
+    return {
+      redisPort: redis.port,
+      redisPid: redis.pid,
+      servers,
+      nats,
+      load: (job) => generator.ask(job),
+      setLatency: async (latencyMs) => void (await endpoint.ask({ latencyMs })),
+      restSettings,
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startServers(
+  version: Version,
+  redisUrl: string,
+  restSettings: Readonly<Record<string, string>>,
+  stops: (() => Promise<void>)[],
+): Promise<Server[]> {
+  const target = (port: number, prefix: string): Target => ({ port, token: TOKEN, prefix });
+  const nodePrefix = `node${version.label.replace(/[^A-Za-z0-9._-]/g, "-")}:`;
+  const [restPrefix, tcpPrefix] = [nodePrefix.replace("node", "rest"), nodePrefix.replace("node", "tcp")];
+  const tcpSettings = { REDIS_URL: redisUrl, ROOT_TOKEN: TOKEN };
+  const node = new Child<NodeQuestion, NodeAnswer>(file("servers/node.ts"), [
+    version.root,
+    JSON.stringify({ ...tcpSettings, KEY_PREFIX: nodePrefix }),
+  ]);
+  stops.push(() => node.stop());
+  const { port } = await node.ask("port");
+  const rest = await startWorkerd(version.bundle, { ...restSettings, KEY_PREFIX: restPrefix });
+  stops.push(rest.stop);
+  const tcp = await startWorkerd(version.bundle, { ...tcpSettings, KEY_PREFIX: tcpPrefix });
+  stops.push(tcp.stop);
+  return [
+    { runtime: "Node, TCP", version, target: target(port, nodePrefix), pid: node.pid },
+    { runtime: "workerd, REST", version, target: target(rest.port, restPrefix), pid: rest.pid },
+    { runtime: "workerd, TCP", version, target: target(tcp.port, tcpPrefix), pid: tcp.pid },
+  ];
+}
+
+function file(path: string): string {
+  return join(import.meta.dirname, path);
+}
