@@ -82,7 +82,12 @@ export function unwrap(outcome: Outcome): Reply {
 
 function byHash(call: Call): Command {
   if (!("script" in call)) return call;
+  if (call.inTurn === true) return bySource(call);
   return ["EVALSHA", call.script.sha1, call.keys.length, ...call.keys, ...call.args];
+}
+
+function bySource({ script, keys, args }: ScriptCall): Command {
+  return ["EVAL", script.source, keys.length, ...keys, ...args];
 }
 
 /** The first call of each script brings its source; those after it find it cached, since a pipeline keeps its order. */
@@ -91,7 +96,7 @@ function bySourceOnce(): (call: Call) => Command {
   return (call) => {
     if (!("script" in call) || sent.has(call.script.sha1)) return byHash(call);
     sent.add(call.script.sha1);
-    return ["EVAL", call.script.source, call.keys.length, ...call.keys, ...call.args];
+    return bySource(call);
   };
 }
 

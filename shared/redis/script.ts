@@ -14,6 +14,8 @@ export interface ScriptCall {
   readonly script: Script;
   readonly keys: readonly string[];
   readonly args: readonly (string | number)[];
+  /** Sent with its source, so that it runs in its turn in any case: for one that a later call depends on. */
+  readonly inTurn?: true;
 }
 
 // Upstash bills the commands inside a script, so every script counts them: it calls Redis by `call` (or `try`, which

@@ -1,10 +1,11 @@
 import { defineScript } from "../redis/script.ts";
+import { CHOOSE_LUA } from "./choose.ts";
 import { DEAD_LETTER_LUA } from "./dead-letter.ts";
 import { EXPIRED_LUA } from "./expired.ts";
 
 /**
- * Hands pending messages to a consumer by hand: those named, or those idle for long. Charges a delivery each; what has
- * none left goes to the dead letters.
+ * Hands pending messages to a consumer by hand: those named, or those idle for long. Charges a delivery each; a last
+ * permitted one is handed out alone, and what has none left goes to the dead letters.
  * KEYS: stream, config, dead
  * ARGV: group, consumer, least idle time in ms (-1: the group's ackWaitMs), 1 to allow less than ackWaitMs, most messages,
  *       bytes per answer, defaults of ackWaitMs, maxDeliveries and maxMessageBytes, then ids, if named
@@ -14,6 +15,7 @@ export const claimScript = defineScript(
   "claim",
   EXPIRED_LUA,
   DEAD_LETTER_LUA,
+  CHOOSE_LUA,
   /* lua */ `
 local SLICE, SLICES = 1000, 10
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3] }
@@ -29,10 +31,14 @@ most = math.max(1, most)
 
 local candidates = {}
 if #ARGV > 9 then
+  local seen = {}
   for i = 10, #ARGV do
     local raw = call('XPENDING', keys.stream, group, ARGV[i], ARGV[i], 1)[1]
     local entry = raw and decodePending(raw)
-    if entry and entry.idleMs >= leastIdleMs then candidates[#candidates + 1] = entry end
+    if entry and entry.idleMs >= leastIdleMs and not seen[entry.id] then
+      seen[entry.id] = true
+      candidates[#candidates + 1] = entry
+    end
   end
 else
   local cursor = '-'
@@ -44,29 +50,9 @@ else
   end
 end
 
-local ids, byId, poison = {}, {}, {}
-for _, entry in ipairs(candidates) do
-  if #ids + #poison >= most then break end
-  if entry.deliveries >= maxDeliveries then
-    poison[#poison + 1] = entry
-  elseif not byId[entry.id] then
-    ids[#ids + 1] = entry.id
-    byId[entry.id] = entry
-  end
-end
+local chosen, poison = choose(candidates, most, maxDeliveries)
 deadLetterAll(keys, group, poison)
-local claimed, earlier = {}, {}
-if #ids > 0 then
-  claimed = call('XCLAIM', keys.stream, group, consumer, 0, unpack(ids))
-  for i, entry in ipairs(claimed) do
-    earlier[i] = byId[entry[1]].deliveries
-    byId[entry[1]] = nil
-  end
-  for _, entry in pairs(byId) do
-    entry.reason = 'payload-missing'
-    deadLetter(keys, group, entry)
-  end
-end
+local claimed, earlier = claim(keys, group, consumer, 0, chosen)
 return reply({ 'claimed', claimed, earlier })
 `,
 );

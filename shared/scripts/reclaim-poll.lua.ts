@@ -1,5 +1,6 @@
 import { defineScript } from "../redis/script.ts";
 import { AGAIN_LUA } from "./again.ts";
+import { CHOOSE_LUA } from "./choose.ts";
 import { DEAD_LETTER_LUA } from "./dead-letter.ts";
 import { EXPIRED_LUA } from "./expired.ts";
 import { IDS_LUA } from "./ids.ts";
@@ -21,9 +22,9 @@ export const reclaimPollScript = defineScript(
   DEAD_LETTER_LUA,
   AGAIN_LUA,
   IDS_LUA,
+  CHOOSE_LUA,
   /* lua */ `
 local SLICE = 250 -- pending entries looked at per poll: about 0.1 ms
-local POISON_PER_POLL = 20
 -- How far a Worker's clock may be from Redis'. Before the bound less this, Redis' own is not asked.
 local CLOCK_SKEW_MS = 5000
 
@@ -37,46 +38,6 @@ local maxMessageBytes = tonumber(settings[3] or ARGV[7])
 local againDueMs = tonumber(settings[5] or nil)
 -- COUNT cannot limit bytes, so the largest message that there may be does.
 local room = math.max(1, math.min(tonumber(ARGV[3]), math.floor(tonumber(ARGV[4]) / maxMessageBytes)))
-
--- Splits candidates into those to hand out, poison, and the first one left behind. A message's last permitted delivery
--- is handed out alone: if it kills its consumer, nothing else is charged.
-local alone, handed = false, 0
-local function choose(candidates)
-  local chosen, poison, left = {}, {}, nil
-  for _, entry in ipairs(candidates) do
-    local lastChance = maxDeliveries > 1 and entry.deliveries == maxDeliveries - 1
-    if entry.deliveries >= maxDeliveries and #poison < POISON_PER_POLL then
-      poison[#poison + 1] = entry
-    elseif entry.deliveries >= maxDeliveries or alone or handed >= room or (lastChance and handed > 0) then
-      left = left or entry
-    else
-      chosen[#chosen + 1] = entry
-      handed = handed + 1
-      alone = lastChance
-    end
-  end
-  return chosen, poison, left
-end
-
--- XCLAIM charges the delivery, starts the lease and reads the payload. A payload that is gone is left out of its
--- answer and taken off the PEL: that is recorded in the same step.
-local function claim(chosen, leastIdleMs)
-  local again, earlier, ids, byId = {}, {}, {}, {}
-  for i, entry in ipairs(chosen) do ids[i], byId[entry.id] = entry.id, entry end
-  if #ids == 0 then return again, earlier end
-  again = call('XCLAIM', keys.stream, group, consumer, leastIdleMs, unpack(ids))
-  for i, entry in ipairs(again) do
-    earlier[i] = byId[entry[1]].deliveries
-    byId[entry[1]] = nil
-  end
-  for _, id in ipairs(ids) do
-    if byId[id] then
-      byId[id].reason = 'payload-missing'
-      deadLetter(keys, group, byId[id])
-    end
-  end
-  return again, earlier
-end
 
 -- A gap is told until something after it is acknowledged.
 local gap = settings[6] or ''
@@ -92,13 +53,14 @@ if recover then
 else
   candidates, nextCursor, againInMs = findExpired(keys.stream, group, cursor, math.max(SLICE, room), ackWaitMs)
 end
-local chosen, poison, left = choose(candidates)
+local chosen, poison, left = choose(candidates, room, maxDeliveries)
 deadLetterAll(keys, group, poison)
-local again, earlier = claim(chosen, recover and 0 or ackWaitMs)
+local again, earlier = claim(keys, group, consumer, recover and 0 or ackWaitMs, chosen)
 -- What was left behind is looked at first next time.
 if left and not recover then nextCursor = left.id end
 if nextCursor ~= cursor then call('HSET', keys.config, 'cursor:' .. group, nextCursor) end
-local more = left ~= nil
+-- What comes alone leaves room that other messages may be waiting for.
+local more = left ~= nil or alone
 
 -- The side store.
 local due = {}
@@ -109,7 +71,7 @@ if againDueMs and not alone and handed < room and (recover or tonumber(ARGV[8]) 
   if recover then
     members = ownHanded(keys.due, consumer)
   else
-    members = call('ZRANGEBYSCORE', keys.due, '-' .. now, now, 'LIMIT', 0, room - handed + POISON_PER_POLL)
+    members = call('ZRANGEBYSCORE', keys.due, '-' .. now, now, 'LIMIT', 0, room - handed + POISON_AT_ONCE)
   end
   if #members == 0 and not recover then
     local waiting = call('ZRANGEBYSCORE', keys.due, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
@@ -122,7 +84,7 @@ if againDueMs and not alone and handed < room and (recover or tonumber(ARGV[8]) 
       call('HDEL', keys.config, 'againDue:' .. group)
     end
   end
-  local chosenDue, poisonDue, leftDue = choose(readAgain(keys, members))
+  local chosenDue, poisonDue, leftDue = choose(readAgain(keys, members), room, maxDeliveries)
   for _, entry in ipairs(poisonDue) do
     entry.reason = 'max-deliveries'
     deadLetter(keys, group, entry)
@@ -142,7 +104,7 @@ if againDueMs and not alone and handed < room and (recover or tonumber(ARGV[8]) 
     -- New messages wait for the next poll, so that this one keeps to its budget.
     more = true
   end
-  more = more or leftDue ~= nil
+  more = more or leftDue ~= nil or alone
 end
 
 -- When to look again: when a lease of this slice ends, when something is due, when what is handed out now expires.
@@ -158,8 +120,20 @@ if not alone and handed < room and #due == 0 then
     fresh = false
   end
 end
-if fresh and #fresh[1][2] > 0 then soonest(ackWaitMs) end
-return reply({ ackWaitMs, maxMessageBytes, again, earlier, due, fresh and fresh[1][2] or {}, more and 1 or 0, gap,
+fresh = fresh and fresh[1][2] or {}
+if #fresh > 0 then
+  soonest(ackWaitMs)
+  -- After a seek back a read takes over what was handed out above, as delivery 1: that is the delivery that counts.
+  local isFresh, stillAgain, stillEarlier = {}, {}, {}
+  for _, entry in ipairs(fresh) do isFresh[entry[1]] = true end
+  for i, entry in ipairs(again) do
+    if not isFresh[entry[1]] then
+      stillAgain[#stillAgain + 1], stillEarlier[#stillEarlier + 1] = entry, earlier[i]
+    end
+  end
+  again, earlier = stillAgain, stillEarlier
+end
+return reply({ ackWaitMs, maxMessageBytes, again, earlier, due, fresh, more and 1 or 0, gap,
   againInMs or -1 })
 `,
 );

@@ -29,6 +29,8 @@ end
 
 local handedOver, own = 0, {}
 local counts = target == '' and countPending(keys.stream, group) or {}
+-- A holder of Weir's own may be removed too: what it holds goes to another one.
+counts[consumer] = HOLDER_MOST
 for _ = 1, PAGES do
   own = ownPending(keys.stream, group, consumer, PAGE)
   if #own == 0 then break end

@@ -73,7 +73,9 @@ export async function consume(
     : fastPoll(stream, group, request, settings, context);
 
   const plan = planSettle(stream, group, request);
-  const outcomes = await stream.redis.pipeline([...plan.calls, poll.call]);
+  // What was rejected must not be handed out again: the settling script runs before the poll in any case.
+  const settling = plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
+  const outcomes = await stream.redis.pipeline([...settling, poll.call]);
   const { settled, handed } = await decodeAll(stream, group, () => ({
     settled: plan.decode(outcomes.slice(0, -1)),
     handed: decodePoll(poll, outcomes.at(-1) ?? null),
