@@ -17,12 +17,15 @@ export type Runtime = "Node, TCP" | "workerd, REST" | "workerd, TCP";
 /** One running Weir. */
 export type Server = { runtime: Runtime; version: Version; target: Target; pid: number };
 
+/** A job less what the stack knows. */
+export type JobBody = Job extends infer Each ? (Each extends Job ? Omit<Each, "redisPort" | "watched"> : never) : never;
+
 export type Stack = {
   redisPort: number;
-  redisPid: number;
   servers: readonly Server[];
   nats: RunningNats | undefined;
-  load(job: Job): Promise<Sample>;
+  /** @param server whose CPU time is measured too */
+  load(job: JobBody, server?: Server): Promise<Sample>;
   /** Of the REST endpoint, in ms a round trip. */
   setLatency(latencyMs: number): Promise<void>;
   /** The settings of a Worker that reaches Redis through the REST endpoint. */
@@ -57,10 +60,17 @@ export async function startStack(dir: string, versions: readonly Version[]): Pro
     stops.push(() => generator.stop());
     return {
       redisPort: redis.port,
-      redisPid: redis.pid,
       servers,
       nats,
-      load: (job) => generator.ask(job),
+      load: (job, server) => {
+        const isRest = server?.runtime === "workerd, REST";
+        const watched = {
+          redis: redis.pid,
+          ...(server && { server: server.pid }),
+          ...(isRest && { endpoint: endpoint.pid }),
+        };
+        return generator.ask({ ...job, redisPort: redis.port, watched });
+      },
       setLatency: async (latencyMs) => void (await endpoint.ask({ latencyMs })),
       restSettings,
       stop,

@@ -24,7 +24,7 @@ export async function bullmqProduce(job: JobOf<"bullmq-produce" | "bullmq-consum
   const { batch, connections, payload } = job.shape;
   const jobs = bulks(batch, payload);
   const queue = await openQueue(job.redisPort);
-  const meter = new Meter();
+  const meter = new Meter(job.watched);
   meter.start();
   await Promise.all(
     Array.from({ length: connections }, async (_, number) => {
@@ -49,7 +49,7 @@ export async function bullmqConsume(job: JobOf<"bullmq-produce" | "bullmq-consum
   for (let added = 0; added < total; added += batch) {
     await queue.addBulk((jobs[(added / batch) % jobs.length] ?? []).slice(0, total - added));
   }
-  const meter = new Meter();
+  const meter = new Meter(job.watched);
   const { promise: done, resolve, reject } = Promise.withResolvers<void>();
   const worker = new Worker(queue.name, async (_: BullJob) => undefined, {
     connection: { host: "127.0.0.1", port: job.redisPort, db: DATABASE },

@@ -7,8 +7,11 @@ export type Target = { port: number; token: string; prefix: string };
 /** How much at once: messages in a batch, and batches in flight. */
 export type Shape = { batch: number; connections: number; payload: PayloadKind };
 
+/** Processes whose CPU time is measured, by their part. */
+export type Watched = Partial<Record<"server" | "redis" | "endpoint", number>>;
+
 /** One measurement for the load generator; `durationMs` is how long about, `redisPort` where everything lies. */
-export type Job = { redisPort: number; durationMs: number; shape: Shape } & (
+export type Job = { redisPort: number; durationMs: number; shape: Shape; watched: Watched } & (
   | { kind: "weir-produce"; target: Target }
   | { kind: "weir-consume"; target: Target; settleApart: boolean; batches?: number }
   | { kind: "raw-produce"; how: "pipeline" | "script" | "demo" }
@@ -24,15 +27,15 @@ export type Job = { redisPort: number; durationMs: number; shape: Shape } & (
 export type Sample = {
   messages: number;
   seconds: number;
-  /** HTTP requests, those that set up and tidied included. */
+  /** HTTP requests that were measured. */
   requests: number;
   /** Of one request, or of what stands for one: a pipeline, an addBulk, a read with its acknowledgement. */
   latencyMs: Quantiles;
   /** As Weir's Server-Timing says, of the measured requests. */
   redisCommands: number;
   redisRoundTrips: number;
-  /** Share of one core that the load generator used. */
-  generatorCpu: number;
+  /** CPU time by part, all threads of it; in steps of 10 ms, but for the generator's. */
+  cpuMs: Partial<Record<keyof Watched | "generator", number>>;
   /** Results of another kind, by name. */
   figures?: Record<string, number>;
 };

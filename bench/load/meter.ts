@@ -1,7 +1,10 @@
 import { performance } from "node:perf_hooks";
 import { quantilesOf } from "../stats.ts";
-import type { Sample } from "./job.ts";
+import { cpuMsOf } from "./cpu.ts";
+import type { Sample, Watched } from "./job.ts";
 import type { PayloadKind } from "./payloads.ts";
+
+const PARTS = ["generator", "server", "redis", "endpoint"] as const;
 
 /** Counts and times what a measurement does. */
 export class Meter {
@@ -11,12 +14,18 @@ export class Meter {
   redisRoundTrips = 0;
   readonly #latencies: number[] = [];
   #startedAt = performance.now();
-  #cpuAtStart = process.cpuUsage();
+  #cpuAtStart: Sample["cpuMs"] = {};
+  readonly #watched: Watched;
+
+  constructor(watched: Watched = {}) {
+    this.#watched = watched;
+  }
 
   /** Everything before it was preparation. */
   start(): void {
+    this.requests = 0;
     this.#startedAt = performance.now();
-    this.#cpuAtStart = process.cpuUsage();
+    this.#cpuAtStart = this.#cpu();
   }
 
   elapsedMs(): number {
@@ -45,7 +54,8 @@ export class Meter {
 
   stop(): Sample {
     const seconds = this.elapsedMs() / 1_000;
-    const cpu = process.cpuUsage(this.#cpuAtStart);
+    const cpuMs = this.#cpu();
+    for (const part of PARTS) if (cpuMs[part] !== undefined) cpuMs[part] -= this.#cpuAtStart[part] ?? 0;
     return {
       messages: this.messages,
       seconds,
@@ -53,8 +63,18 @@ export class Meter {
       latencyMs: quantilesOf(this.#latencies.length === 0 ? [0] : this.#latencies),
       redisCommands: this.redisCommands,
       redisRoundTrips: this.redisRoundTrips,
-      generatorCpu: (cpu.user + cpu.system) / 1e6 / seconds,
+      cpuMs,
     };
+  }
+
+  #cpu(): Sample["cpuMs"] {
+    const { user, system } = process.cpuUsage();
+    const cpuMs: Sample["cpuMs"] = { generator: (user + system) / 1_000 };
+    for (const part of PARTS) {
+      const pid = part === "generator" ? undefined : this.#watched[part];
+      if (pid !== undefined) cpuMs[part] = cpuMsOf(pid);
+    }
+    return cpuMs;
   }
 }
 

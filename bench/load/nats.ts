@@ -33,7 +33,7 @@ export async function natsProduce(job: NatsJob): Promise<Sample> {
   const { connection, name } = await open(job);
   const client = jetstream(connection);
   const texts = payloads(payload);
-  const meter = new Meter();
+  const meter = new Meter(job.watched);
   meter.start();
   const publish = () =>
     Promise.all(Array.from({ length: batch }, (_, i) => client.publish(name, texts[i % texts.length] ?? "")));
@@ -62,7 +62,7 @@ export async function natsConsume(job: NatsJob): Promise<Sample> {
     await Promise.all(Array.from({ length: some }, (_, i) => client.publish(name, texts[i % texts.length] ?? "")));
   }
   const consumer = await client.consumers.get(name, name);
-  const meter = new Meter();
+  const meter = new Meter(job.watched);
   meter.start();
   const messages = await consumer.consume({ max_messages: batch * connections });
   for await (const message of messages) {

@@ -18,7 +18,7 @@ export async function rawProduce(job: JobOf<"raw-produce">): Promise<Sample> {
   const stream = newName();
   const texts = payloads(payload);
   const sha = String(await redis.script("LOAD", APPEND));
-  const meter = new Meter();
+  const meter = new Meter(job.watched);
   const oneBatch = async (first: number) => {
     const data = Array.from({ length: batch }, (_, i) => texts[(first + i) % texts.length] ?? "");
     if (job.how === "script") return redis.evalsha(sha, 1, stream, ...data);
@@ -54,7 +54,7 @@ export async function rawConsume(job: JobOf<"raw-consume">): Promise<Sample> {
   const total = messagesFor(what, job.durationMs, batch, connections, payload);
   await redis.xgroup("CREATE", stream, "g", "0", "MKSTREAM");
   await fill(redis, stream, total, payload);
-  const meter = new Meter();
+  const meter = new Meter(job.watched);
   const reader = job.how === "ack-and-read" ? ackAndRead : readThenAck;
   meter.start();
   while (meter.messages < total) {

@@ -67,8 +67,8 @@ export function produceRequests(stream: WeirStream, { batch, payload }: Shape): 
 }
 
 export async function weirProduce(job: JobOf<"weir-produce">): Promise<Sample> {
-  const { shape, durationMs, target } = job;
-  const meter = new Meter();
+  const { shape, durationMs, target, watched } = job;
+  const meter = new Meter(watched);
   const stream = await WeirStream.create(target, MAX_MESSAGE_BYTES[shape.payload], meter);
   const requests = produceRequests(stream, shape);
   const connections = await openAll(target.port, shape.connections);
@@ -87,7 +87,7 @@ export async function weirProduce(job: JobOf<"weir-produce">): Promise<Sample> {
   const sample = meter.stop();
   closeAll(connections);
   await stream.delete();
-  return { ...sample, requests: meter.requests };
+  return sample;
 }
 
 /** A consumer that hands acknowledgements and `pollState` back, as the client does. */
@@ -136,7 +136,7 @@ export async function weirConsume(job: JobOf<"weir-consume">): Promise<Sample> {
   const { batch, connections: count, payload } = shape;
   const what = JSON.stringify([target.port, shape, settleApart]);
   const total = batches === undefined ? messagesFor(what, durationMs, batch, count, payload) : batches * batch * count;
-  const meter = new Meter();
+  const meter = new Meter(job.watched);
   const stream = await WeirStream.create(target, MAX_MESSAGE_BYTES[payload], meter);
   const redis = connectRedis(redisPort);
   await fill(redis, stream.key, total, payload);
@@ -167,7 +167,7 @@ export async function weirConsume(job: JobOf<"weir-consume">): Promise<Sample> {
   noteRate(what, sample);
   closeAll(connections);
   await stream.delete();
-  return { ...sample, requests: meter.requests };
+  return sample;
 }
 
 export async function openAll(port: number, count: number): Promise<HttpConnection[]> {

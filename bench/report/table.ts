@@ -56,7 +56,7 @@ const HEADS = [
   "commands/message",
   "round trips/message",
   "server CPU ms/request",
-  "generator CPU",
+  "CPU us/message: generator + server + endpoint + Redis",
 ];
 
 function cellsOf(row: Throughput): string[] {
@@ -70,7 +70,9 @@ function cellsOf(row: Throughput): string[] {
     row.commandsPerMessage?.toFixed(3) ?? "",
     row.roundTripsPerMessage?.toFixed(3) ?? "",
     row.cpuMsPerRequest?.median.toFixed(2) ?? "",
-    `${(row.generatorCpu * 100).toFixed(0)} %`,
+    Object.values(row.cpuUsPerMessage)
+      .map((us) => us.toFixed(1))
+      .join(" + "),
   ];
 }
 

@@ -35,7 +35,6 @@ export async function measureEndToEnd(
         messages: count,
         loadPerSecond,
         shape: CORE,
-        redisPort: stack.redisPort,
         durationMs: options.quick ? 1_000 : 4_000,
       });
       const { p50, p95, p99 } = sample.latencyMs;

@@ -19,7 +19,6 @@ export async function measureGrowth(stack: Stack, options: Options, progress: Pr
       target: server.target,
       entries,
       shape: CORE,
-      redisPort: stack.redisPort,
       durationMs: 0,
     });
     for (const [operation, ms] of Object.entries(figures)) {

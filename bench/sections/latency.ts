@@ -32,7 +32,6 @@ export async function measureLatency(stack: Stack, options: Options, progress: P
           settleApart,
           batches: round === 0 ? 2 : batches,
           shape: { ...CORE, connections: 1 },
-          redisPort: stack.redisPort,
           durationMs: 0,
         });
         if (round > 0) (settleApart ? two : one).push(messages / seconds);

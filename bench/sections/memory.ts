@@ -16,7 +16,6 @@ export async function measureMemory(stack: Stack, { quick }: Options, progress: 
     target: server.target,
     messages: quick ? 50_000 : 200_000,
     shape: { ...CORE, batch: 1_000 },
-    redisPort: stack.redisPort,
     durationMs: 0,
   });
   const { bytesPerMessage = Number.NaN, bytesPerPending = Number.NaN } = figures;

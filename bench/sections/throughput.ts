@@ -1,20 +1,15 @@
 // Messages a second: Weir over HTTP, and beside it on the same Redis what users would pick instead.
-import { cpuMsOf } from "../cpu.ts";
-import type { Job, Sample, Shape } from "../load/job.ts";
+import type { Sample, Shape } from "../load/job.ts";
 import type { Options } from "../options.ts";
 import type { Progress } from "../progress.ts";
-import type { Server, Stack } from "../stack.ts";
+import type { JobBody, Server, Stack } from "../stack.ts";
 import { type Spread, shuffled, spreadOf } from "../stats.ts";
 
 export type Operation = "produce" | "consume";
 
 /** What is measured, again in every round. */
-type Cell = { operation: Operation; system: string; shape: Shape; server?: Server; job: JobBody };
-type JobBody = Job extends infer Each
-  ? Each extends Job
-    ? Omit<Each, "redisPort" | "durationMs" | "shape">
-    : never
-  : never;
+type Cell = { operation: Operation; system: string; shape: Shape; server?: Server; job: Omitted<JobBody> };
+type Omitted<Each> = Each extends unknown ? Omit<Each, "durationMs" | "shape"> : never;
 
 /** What came of it over all rounds. */
 export type Throughput = {
@@ -26,10 +21,13 @@ export type Throughput = {
   p50Ms: number;
   p95Ms: number;
   p99Ms: number;
-  /** CPU time of the server's process per request, all threads; absent for what has no server. */
+  /** CPU time of the server's process per request, all its threads; absent for what has no server. */
   cpuMsPerRequest?: Spread;
   commandsPerMessage?: number;
   roundTripsPerMessage?: number;
+  /** CPU time per message by part, medians. */
+  cpuUsPerMessage: Sample["cpuMs"];
+  /** Share of one core that the load generator used. */
   generatorCpu: number;
 };
 
@@ -42,32 +40,26 @@ export function nameOf({ operation, system, shape }: Pick<Cell, "operation" | "s
 
 export async function measureThroughput(stack: Stack, options: Options, progress: Progress): Promise<Throughput[]> {
   const cells = cellsFor(stack, options).filter((cell) => options.only?.test(nameOf(cell)) ?? true);
-  const runs = new Map<Cell, Measured[]>(cells.map((cell) => [cell, []]));
+  const runs = new Map<Cell, Sample[]>(cells.map((cell) => [cell, []]));
   // Round 0 warms up.
   for (let round = 0; round <= options.rounds; round++) {
     for (const [number, cell] of shuffled(cells).entries()) {
       const which = round === 0 ? "warm-up" : `round ${round} of ${options.rounds}`;
       progress.say(`${which}, ${number + 1} of ${cells.length}: ${nameOf(cell)}`);
-      const measured = await measure(stack, cell, options.durationMs);
-      if (round > 0) runs.get(cell)?.push(measured);
+      const { job, shape, server } = cell;
+      const sample = await stack.load({ ...job, shape, durationMs: options.durationMs }, server);
+      if (round > 0) runs.get(cell)?.push(sample);
     }
   }
-  return [...runs].map(([cell, measured]) => summary(cell, measured));
+  return [...runs].map(([cell, samples]) => summary(cell, samples));
 }
 
-type Measured = { sample: Sample; cpuMs: number | undefined };
-
-async function measure(stack: Stack, { shape, job, server }: Cell, durationMs: number): Promise<Measured> {
-  const before = server && (await cpuMsOf(server.pid));
-  const sample = await stack.load({ ...job, shape, redisPort: stack.redisPort, durationMs });
-  const after = server && (await cpuMsOf(server.pid));
-  return { sample, cpuMs: before === undefined || after === undefined ? undefined : after - before };
-}
-
-function summary({ operation, system, shape, server }: Cell, measured: readonly Measured[]): Throughput {
-  const samples = measured.map(({ sample }) => sample);
+function summary({ operation, system, shape, server }: Cell, samples: readonly Sample[]): Throughput {
   const over = (value: (sample: Sample) => number) => spreadOf(samples.map(value)).median;
-  const cpu = measured.flatMap(({ cpuMs, sample }) => (cpuMs === undefined ? [] : [cpuMs / sample.requests]));
+  const parts = ["generator", "server", "endpoint", "redis"] as const;
+  const known = parts.filter((part) => samples.every(({ cpuMs }) => Number.isFinite(cpuMs[part])));
+  const cpuUs = (part: (typeof parts)[number]) =>
+    over(({ cpuMs, messages }) => ((cpuMs[part] ?? Number.NaN) * 1_000) / messages);
   return {
     operation,
     system,
@@ -76,8 +68,11 @@ function summary({ operation, system, shape, server }: Cell, measured: readonly 
     p50Ms: over(({ latencyMs }) => latencyMs.p50),
     p95Ms: over(({ latencyMs }) => latencyMs.p95),
     p99Ms: over(({ latencyMs }) => latencyMs.p99),
-    generatorCpu: over(({ generatorCpu }) => generatorCpu),
-    ...(cpu.length > 0 && { cpuMsPerRequest: spreadOf(cpu) }),
+    cpuUsPerMessage: Object.fromEntries(known.map((part) => [part, cpuUs(part)])),
+    generatorCpu: over(({ cpuMs, seconds }) => (cpuMs.generator ?? Number.NaN) / 1_000 / seconds),
+    ...(known.includes("server") && {
+      cpuMsPerRequest: spreadOf(samples.map(({ cpuMs, requests }) => (cpuMs.server ?? Number.NaN) / requests)),
+    }),
     ...(server && {
       commandsPerMessage: over(({ redisCommands, messages }) => redisCommands / messages),
       roundTripsPerMessage: over(({ redisRoundTrips, messages }) => redisRoundTrips / messages),
