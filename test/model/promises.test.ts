@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Plan, plans } from "../support/model-ops.ts";
-import { runPlan, warmUp } from "../support/model-run.ts";
+import { runPlan } from "../support/model-run.ts";
 import { nativeClient, openRedis, type TransportName } from "../support/redis.ts";
 
 /**
@@ -46,7 +46,6 @@ test.each(KINDS)(
   "the promises hold whatever is done, $what, over $transport",
   async ({ transport, isConcurrent, runs, mostMs }) => {
     const surroundings = { redis: openRedis(transport), native: nativeClient() };
-    await warmUp(surroundings);
     let operations = 0;
     const property = fc.asyncProperty(plans(isConcurrent), async (plan) => {
       operations += await runPlan(surroundings, plan);

@@ -45,6 +45,8 @@ export type Op =
 export type Step = Op | { readonly op: "atOnce"; readonly ops: readonly Op[] };
 
 export const CONSUMERS = ["a", "b", "c", "d"] as const;
+/** Where Weir holds what is to be handed out again: an operator may remove it like any consumer. */
+export const HOLDER = "@held:0";
 export const NATIVE = "native one";
 
 /** Records without a prototype are hard to read in a report. */
@@ -104,7 +106,7 @@ const claim = plain({
 const remove = plain({
   op: fc.constant("remove" as const),
   group,
-  consumer,
+  consumer: fc.nat(CONSUMERS.length),
   heir: fc.option(consumer, { nil: undefined, freq: 2 }),
 });
 const nativeRead = plain({
@@ -125,7 +127,7 @@ const expire = plain({
 });
 const expireSide = plain({ op: fc.constant("expireSide" as const), group });
 const addGroup = plain({ op: fc.constant("addGroup" as const), earliest: fc.boolean() });
-const remove1 = plain({ op: fc.constant("delete" as const), at });
+const deleteOne = plain({ op: fc.constant("delete" as const), at });
 
 function weighted<Item>(...parts: readonly (readonly [weight: number, arbitrary: fc.Arbitrary<Item>])[]) {
   return fc.oneof(...parts.map(([weight, arbitrary]) => ({ weight, arbitrary })));
@@ -148,7 +150,7 @@ const alone = [
   [5, expire],
   [4, expireSide],
   [1, addGroup],
-  [1, remove1],
+  [1, deleteOne],
 ] as const;
 
 const op: fc.Arbitrary<Op> = weighted<Op>(...shared, ...alone);

@@ -17,7 +17,7 @@ import { SettingsCache } from "../../shared/stream/settings-cache.ts";
 import { type SettleRequest, settle } from "../../shared/stream/settle.ts";
 import { type EventStream, openStream } from "../../shared/stream/stream.ts";
 import { GroupModel, type Handed, type HandOut, Violation } from "./model.ts";
-import { CONSUMERS, NATIVE, type Op, type Pick, type Plan, type Step } from "./model-ops.ts";
+import { CONSUMERS, HOLDER, NATIVE, type Op, type Pick, type Plan, type Step } from "./model-ops.ts";
 import { uniquePrefix } from "./redis.ts";
 import { passTimeOfSideStore } from "./streams.ts";
 
@@ -51,17 +51,6 @@ interface Told {
 interface Surroundings {
   readonly redis: Redis;
   readonly native: IoRedis;
-}
-
-/** Lets Redis cache the script that settles: one that it has not cached runs after the poll of its request. */
-export async function warmUp({ redis }: Surroundings): Promise<void> {
-  const prefix = uniquePrefix();
-  const stream = openStream(redis, prefix, "warm-up");
-  await configureStream(stream, prefix, {}, Date.now());
-  await configureGroup(stream, "g", { kind: "first" }, {});
-  const lease = leaseFormat(stream.name, "g").write({ id: "1-1", deliveries: 1, consumer: "c" });
-  await settle(stream, "g", { acks: [], retries: [], rejects: [], extends: [lease] });
-  await deleteStream(stream, prefix);
 }
 
 /** Does a plan on a stream of its own, drains it, and checks the promises. @returns how many operations it did */
@@ -242,9 +231,6 @@ class Run {
     this.#pollStates.set(held, batch.pollState);
     group.checkSettled(request, batch.settled);
     const handed = this.#handed(group, consumer, batch.messages, op.size);
-    const isAlone = handed.length === 1;
-    const isLast = handed.some(({ deliveries }) => deliveries === group.maxDeliveries && deliveries > 1);
-    if (isLast && !isAlone) throw new Violation(`${group.name}: a last permitted delivery is not alone`);
     return {
       ...this.#toldOf(group, request, () => group.fenced(request, batch.settled, how.isAlone && !how.isLoose)),
       handedOut: () => {
@@ -268,6 +254,10 @@ class Run {
       if (next !== undefined && compareIds(id, next.id) >= 0)
         throw new Violation(`${next.id} came after ${id} in a batch`);
     }
+    const isLast = handed.some(({ deliveries }) => deliveries === group.maxDeliveries && deliveries > 1);
+    if (isLast && handed.length > 1) throw new Violation(`${group.name}: a last permitted delivery is not alone`);
+    const mainIds = handed.filter(({ lease }) => this.#isMain(group, lease)).map(({ id }) => id);
+    if (new Set(mainIds).size < mainIds.length) throw new Violation(`${group.name}: a message is twice in a batch`);
     this.#seen.push(...handed.map(({ id }, i) => ({ id, text: texts[i] ?? "" })));
     const leases = handed.map(({ lease }) => lease);
     listAt(this.#leases, group.name).push(...leases);
@@ -307,7 +297,7 @@ class Run {
 
   async #claim({ at, force, limit, group: number }: Op & { op: "claim" }, how: HandOut): Promise<Told> {
     const group = this.#group(number);
-    const ids = [...new Set(at.flatMap((index) => slice([...this.#payloads.keys()], index, 1)))];
+    const ids = at.flatMap((index) => slice([...this.#payloads.keys()], index, 1));
     const request = { consumer: how.consumer, force, limit, ...(force ? { minIdleMs: 0 } : {}) };
     const texts = await claim(this.#stream, group.name, { ...request, ids: ids.length === 0 ? undefined : ids });
     const handed = this.#handed(group, how.consumer, texts, limit);
@@ -388,11 +378,11 @@ class Run {
 
   async #remove({ group: number, consumer, heir }: Op & { op: "remove" }): Promise<Told> {
     const group = this.#group(number);
-    const name = this.#consumer(consumer);
+    const name = consumer === CONSUMERS.length ? HOLDER : this.#consumer(consumer);
     const target = heir === undefined || heir === consumer ? undefined : this.#consumer(heir);
     const removed = await removeConsumer(this.#stream, group.name, name, target).catch(refusedBy("unknown-consumer"));
     if (removed === undefined) return {};
-    return { fenced: () => group.removed(name, target) };
+    return { fenced: () => (name === HOLDER ? group.heldRemoved(target) : group.removed(name, target)) };
   }
 
   /** Lets the leases of one consumer, or of all, end. What has no payload stays: claiming it would drop it. */

@@ -125,7 +125,7 @@ export class GroupModel {
       end: undefined,
       isUnsure: how.isLoose,
       isReread,
-      isSettledBeside: how.isLoose && before?.end !== undefined,
+      isSettledBeside: how.isLoose && before !== undefined && (before.end !== undefined || before.isSettledBeside),
       lastChances: (before?.lastChances ?? 0) + (isLast ? 1 : 0),
     });
   }
@@ -207,10 +207,13 @@ export class GroupModel {
         promise(!mustHold || !stale.has(text), () => `${what()} is stale though that delivery holds the message`);
         // What is held for redelivery knows its delivery number only: after a seek or a handover two leases have it.
         const isHandedOn = copy.isReread || copy.lease === undefined;
-        const mayHold = isHeld || (isHandedOn && !copy.isRunning && copy.end === undefined);
+        const isNobodys = !copy.isRunning || lease.consumer === copy.consumer;
+        const mayHold = isHeld || (isHandedOn && isNobodys && copy.end === undefined);
         promise(mayHold || stale.has(text), () => `${what()} was done though that delivery does not hold the message`);
       }
-      if (!stale.has(text)) this.#apply(copy, lease, action, delays.get(text));
+      if (stale.has(text)) continue;
+      copy.lease = text;
+      this.#apply(copy, lease, action, delays.get(text));
     }
   }
 
@@ -278,6 +281,12 @@ export class GroupModel {
       else if (heir === undefined) copy.isRunning = false;
       else Object.assign(copy, { lease: undefined, consumer: heir });
     }
+  }
+
+  /** What Weir held was handed over: which of the expired that was is not known. */
+  heldRemoved(heir: string | undefined): void {
+    if (heir === undefined) return;
+    for (const copy of this.#copies.values()) if (!copy.isRunning && copy.end === undefined) copy.isUnsure = true;
   }
 
   /** @param ids what the stream holds */

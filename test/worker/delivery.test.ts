@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { leaseFormat } from "../../shared/lease.ts";
+import { reclaimPollScript } from "../../shared/scripts/reclaim-poll.lua.ts";
 import { expectStatus, type HttpGroup, idsOf, leases, makeHttpGroup } from "../support/model-http.ts";
-import { nativeClient } from "../support/redis.ts";
+import { nativeClient, openRedis } from "../support/redis.ts";
 import { age, passTimeOfSideStore } from "../support/streams.ts";
 import { type Answer, startWorker } from "../support/worker.ts";
 
@@ -238,6 +239,8 @@ test("every route of delivery tells an unknown group from an unknown stream", as
 });
 
 test("a consumer at the backend's cap gets 429, what it acknowledged with it counts, and then it goes on", async () => {
+  // The endpoint holds scripts to the cap only if they were loaded through it; a test over TCP may have loaded this one.
+  await openRedis("rest").send(["SCRIPT", "LOAD", reclaimPollScript.source]);
   const g = await group({}, 1_000);
   await g.produce(100);
   const held = leases((await g.consume({ batchSize: 1_000 })).messages);
@@ -421,6 +424,16 @@ test("a group's backoff is set, kept, set back to its default, and refused when 
   expect((await put({ ackWaitMs: 1_000, maxDeliveries: 1 })).status).toBe(200);
   expect((await put({ ackWaitMs: null, maxDeliveries: null })).json).toMatchObject({ config });
   expect((await put({ start: "latest" })).status).toBe(409);
+});
+
+test("after a retry the next poll looks for what is due", async () => {
+  const g = await group({}, 100);
+  let batch = await g.consume({ batchSize: 5 });
+  batch = await g.consume({ batchSize: 5, pollState: batch.pollState });
+  const retries = leases(batch.messages).map((lease) => ({ lease, delayMs: 0 }));
+  batch = await g.consume({ batchSize: 5, pollState: batch.pollState, retries });
+  const next = await g.consume({ batchSize: 5, pollState: batch.pollState });
+  expect(next.messages).toMatchObject(Array(5).fill({ deliveries: 2 }));
 });
 
 describe("a message that kills its consumer", () => {
