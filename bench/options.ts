@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 
-export const SECTIONS = ["throughput", "latency", "end-to-end", "growth", "memory", "cold-start"] as const;
+export const SECTIONS = ["throughput", "latency", "end-to-end", "growth", "memory", "cold-start", "profile"] as const;
 export type Section = (typeof SECTIONS)[number];
 
 export type Options = {
@@ -18,7 +18,8 @@ export const USAGE = `npm run bench -- [options]
   --quick            about a minute: fewer rounds, shorter, only the measurements that the aims need
   --rounds <n>       interleaved rounds of throughput measurements (7; quick 3)
   --against <ref>    measure that git ref in the same run, and compare
-  --sections <a,b>   some of: ${SECTIONS.join(", ")}
+  --profile          only profile the Node server, by V8's profiler, and print where its time goes
+  --sections <a,b>   some of: ${SECTIONS.join(", ")} (without this: all but the profile)
   --only <pattern>   only throughput measurements whose name matches, such as "produce 100 x 16"
   --help`;
 
@@ -32,6 +33,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
       against: { type: "string" },
       sections: { type: "string" },
       only: { type: "string" },
+      profile: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
@@ -39,7 +41,8 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   const { quick, against, only } = values;
   const rounds = Number(values.rounds ?? (quick ? 3 : 7));
   if (!(Number.isInteger(rounds) && rounds >= 1 && rounds <= 50)) throw new Error("--rounds: expected 1 to 50");
-  const sections = values.sections?.split(",").map(asSection) ?? SECTIONS;
+  const sections =
+    values.sections?.split(",").map(asSection) ?? SECTIONS.filter((name) => (name === "profile") === values.profile);
   return {
     quick,
     rounds,

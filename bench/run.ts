@@ -19,6 +19,7 @@ const { measureEndToEnd } = await import("./sections/end-to-end.ts");
 const { measureGrowth } = await import("./sections/growth.ts");
 const { measureLatency } = await import("./sections/latency.ts");
 const { measureMemory } = await import("./sections/memory.ts");
+const { measureProfile } = await import("./sections/profile.ts");
 const { measureThroughput } = await import("./sections/throughput.ts");
 const { startStack } = await import("./stack.ts");
 const { currentVersion, otherVersion } = await import("./version.ts");
@@ -59,7 +60,8 @@ async function measureAll(): Promise<Results> {
   const endToEnd = wants("end-to-end") ? await measureEndToEnd(stack, options, progress, throughput) : [];
   const growth = wants("growth") ? await measureGrowth(stack, options, progress) : [];
   const coldStart = wants("cold-start") ? await measureColdStart(dir, stack, versions, options, progress) : [];
-  const measured = { startedAt, surroundings, throughput, distance, endToEnd, growth, memory, coldStart };
+  const profile = wants("profile") ? await measureProfile(dir, stack, progress) : [];
+  const measured = { startedAt, surroundings, throughput, distance, endToEnd, growth, memory, coldStart, profile };
   const whole = { ...measured, arguments: process.argv.slice(2) };
   return { ...whole, aims: compareWithAims(whole) };
 }

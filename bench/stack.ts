@@ -26,6 +26,8 @@ export type Stack = {
   nats: RunningNats | undefined;
   /** @param server whose CPU time is measured too */
   load(job: JobBody, server?: Server): Promise<Sample>;
+  /** Another Node server of this checkout, started with those options of Node. */
+  profiledNode(execArgv: readonly string[]): Promise<{ target: Target; stop(): Promise<void> }>;
   /** Of the REST endpoint, in ms a round trip. */
   setLatency(latencyMs: number): Promise<void>;
   /** The settings of a Worker that reaches Redis through the REST endpoint. */
@@ -71,6 +73,13 @@ export async function startStack(dir: string, versions: readonly Version[]): Pro
         };
         return generator.ask({ ...job, redisPort: redis.port, watched });
       },
+      profiledNode: async (execArgv) => {
+        const [version] = versions;
+        if (version === undefined) throw new Error("there is no version to profile");
+        const { child, target } = await startNode(version, redis.url, "profile:", execArgv);
+        stops.push(() => child.stop());
+        return { target, stop: () => child.stop() };
+      },
       setLatency: async (latencyMs) => void (await endpoint.ask({ latencyMs })),
       restSettings,
       stop,
@@ -79,6 +88,22 @@ export async function startStack(dir: string, versions: readonly Version[]): Pro
     await stop();
     throw error;
   }
+}
+
+async function startNode(
+  version: Version,
+  redisUrl: string,
+  prefix: string,
+  execArgv: readonly string[] = [],
+): Promise<{ child: Child<NodeQuestion, NodeAnswer>; target: Target }> {
+  const settings = { REDIS_URL: redisUrl, ROOT_TOKEN: TOKEN, KEY_PREFIX: prefix };
+  const child = new Child<NodeQuestion, NodeAnswer>(
+    file("servers/node.ts"),
+    [version.root, JSON.stringify(settings)],
+    execArgv,
+  );
+  const { port } = await child.ask("port");
+  return { child, target: { port, token: TOKEN, prefix } };
 }
 
 async function startServers(
@@ -91,18 +116,14 @@ async function startServers(
   const nodePrefix = `node${version.label.replace(/[^A-Za-z0-9._-]/g, "-")}:`;
   const [restPrefix, tcpPrefix] = [nodePrefix.replace("node", "rest"), nodePrefix.replace("node", "tcp")];
   const tcpSettings = { REDIS_URL: redisUrl, ROOT_TOKEN: TOKEN };
-  const node = new Child<NodeQuestion, NodeAnswer>(file("servers/node.ts"), [
-    version.root,
-    JSON.stringify({ ...tcpSettings, KEY_PREFIX: nodePrefix }),
-  ]);
-  stops.push(() => node.stop());
-  const { port } = await node.ask("port");
+  const node = await startNode(version, redisUrl, nodePrefix);
+  stops.push(() => node.child.stop());
   const rest = await startWorkerd(version.bundle, { ...restSettings, KEY_PREFIX: restPrefix });
   stops.push(rest.stop);
   const tcp = await startWorkerd(version.bundle, { ...tcpSettings, KEY_PREFIX: tcpPrefix });
   stops.push(tcp.stop);
   return [
-    { runtime: "Node, TCP", version, target: target(port, nodePrefix), pid: node.pid },
+    { runtime: "Node, TCP", version, target: node.target, pid: node.child.pid },
     { runtime: "workerd, REST", version, target: target(rest.port, restPrefix), pid: rest.pid },
     { runtime: "workerd, TCP", version, target: target(tcp.port, tcpPrefix), pid: tcp.pid },
   ];

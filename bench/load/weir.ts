@@ -135,7 +135,7 @@ export async function weirConsume(job: JobOf<"weir-consume">): Promise<Sample> {
   const { shape, durationMs, target, settleApart, redisPort, batches } = job;
   const { batch, connections: count, payload } = shape;
   const what = JSON.stringify([target.port, shape, settleApart]);
-  const total = batches === undefined ? messagesFor(what, durationMs, batch, count, payload) : batches * batch * count;
+  const total = batches === undefined ? messagesFor(what, durationMs, batch, count, payload) : (batches + 1) * batch;
   const meter = new Meter(job.watched);
   const stream = await WeirStream.create(target, MAX_MESSAGE_BYTES[payload], meter);
   const redis = connectRedis(redisPort);
@@ -147,24 +147,28 @@ export async function weirConsume(job: JobOf<"weir-consume">): Promise<Sample> {
   await Promise.all(
     connections.map(async (connection, number) => {
       const consumer = new Consumer(connection, stream, `c${number}`);
+      const round = async () => {
+        await consumer.poll(batch);
+        const got = consumer.acks.length;
+        if (settleApart) await consumer.settle();
+        return got;
+      };
+      if (batches !== undefined) {
+        handed += await round();
+        meter.start();
+      }
       for (let empty = 0; handed < total && empty < 1_000; ) {
-        const round = async () => {
-          await consumer.poll(batch);
-          const got = consumer.acks.length;
-          if (settleApart) await consumer.settle();
-          return got;
-        };
         const got = await meter.time(round());
         handed += got;
         empty = got === 0 ? empty + 1 : 0;
       }
-      await consumer.settle();
+      if (batches === undefined) await consumer.settle();
     }),
   );
   if (handed !== total) throw new Error(`${handed} of ${total} messages were handed out`);
-  meter.messages = total;
+  meter.messages = total - (batches === undefined ? 0 : batch);
   const sample = meter.stop();
-  noteRate(what, sample);
+  if (batches === undefined) noteRate(what, sample);
   closeAll(connections);
   await stream.delete();
   return sample;

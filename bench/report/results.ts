@@ -3,6 +3,7 @@ import type { EndToEnd } from "../sections/end-to-end.ts";
 import type { Growth } from "../sections/growth.ts";
 import type { Distance } from "../sections/latency.ts";
 import type { Memory } from "../sections/memory.ts";
+import type { Profile } from "../sections/profile.ts";
 import type { Throughput } from "../sections/throughput.ts";
 
 /** All that a run measured: what is written as JSON. */
@@ -16,6 +17,7 @@ export type Results = {
   growth: readonly Growth[];
   memory: Memory | undefined;
   coldStart: readonly ColdStart[];
+  profile: readonly Profile[];
   aims: readonly Aim[];
 };
 

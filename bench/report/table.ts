@@ -28,6 +28,7 @@ export function report(results: Results): string {
     growthTable(results),
     coldStartTable(results),
     memoryLine(results),
+    profileTables(results),
     aimsTable(results),
   ];
   return sections.filter((section) => section !== "").join("\n\n");
@@ -166,7 +167,22 @@ function memoryLine({ memory }: Results): string {
   return `Redis memory: ${bytesPerMessage.toFixed(0)} B for a message of ${bytesPerPayload} B, ${bytesPerPending.toFixed(0)} B while it is pending`;
 }
 
+function profileTables({ profile }: Results): string {
+  return profile
+    .map(({ operation, messagesPerSecond, functions, owners }) => {
+      const rowsOf = (parts: typeof functions) =>
+        table(
+          ["self time", "", ""],
+          parts.map(({ name, place, share }) => [`${(share * 100).toFixed(1)} %`, name, place]),
+        );
+      const title = `Profile of the Node server: ${operation}, ${thousands(messagesPerSecond)} messages/s while profiled`;
+      return `${title}\n${rowsOf(owners)}\n\n${rowsOf(functions)}`;
+    })
+    .join("\n\n");
+}
+
 function aimsTable({ aims }: Results): string {
+  if (aims.every(({ measured }) => measured === undefined)) return "";
   const rows = aims.map(({ about, aim, measured }) => [about, aim, measured ?? "(not in this run)"]);
   return `Aims\n${table(["ratio of medians, batches of 100, 16 at once", "aim: at least", "measured"], rows)}`;
 }
