@@ -24,6 +24,8 @@ export interface Delivered {
   /** When the request was sent that got it: its lease began then or later. */
   readonly sentAtMs: number;
   readonly receivedAtMs: number;
+  /** Whether the consumer asked for what it holds, whose leases are still running. */
+  readonly isRecovery: boolean;
 }
 
 /** What has become of each message in one group. Of fixed size, but for what is in hand. */
@@ -37,7 +39,6 @@ export class Ledger {
   /** For each message until when its lease surely runs; 0: it has none that we know of. */
   readonly #leasedUntilMs: Float64Array;
   readonly #numberOf = new Map<string, number>();
-  readonly #recovering = new Set<number>();
   deliveries = 0;
   redelivered = 0;
   crashes = 0;
@@ -65,17 +66,12 @@ export class Ledger {
     return this.#done.count === this.#size;
   }
 
-  delivered(n: number, { lease, deliveries, sentAtMs, receivedAtMs }: Delivered): void {
+  delivered(n: number, { lease, deliveries, sentAtMs, receivedAtMs, isRecovery }: Delivered): void {
     this.deliveries += 1;
     if (deliveries > 1) this.redelivered += 1;
-    if (receivedAtMs < (this.#leasedUntilMs[n] ?? 0) && !this.#recovering.delete(n)) this.early += 1;
+    if (receivedAtMs < (this.#leasedUntilMs[n] ?? 0) && !isRecovery) this.early += 1;
     this.#leasedUntilMs[n] = sentAtMs + this.#ackWaitMs;
     this.#numberOf.set(lease, n);
-  }
-
-  /** A consumer that crashed asks for what it holds, before the leases end. */
-  recovering(numbers: readonly number[]): void {
-    for (const n of numbers) this.#recovering.add(n);
   }
 
   /** Retried or rejected: it may be handed out again at once. */
@@ -96,7 +92,6 @@ export class Ledger {
       if (n === undefined) continue;
       this.#acked.add(n);
       this.#done.add(n);
-      this.#recovering.delete(n);
     }
   }
 

@@ -124,7 +124,7 @@ async function runConsumer(group: string, number: number, failures: Failures, le
     const messages = batch.messages.map((text): Message => JSON.parse(text));
     const receivedAtMs = Date.now();
     for (const { data, lease, deliveries } of messages) {
-      ledger.delivered(data.n, { lease, deliveries, sentAtMs, receivedAtMs });
+      ledger.delivered(data.n, { lease, deliveries, sentAtMs, receivedAtMs, isRecovery: request.recover === true });
     }
 
     if (messages.length > 0 && Math.random() < failures.crash) {
@@ -136,7 +136,6 @@ async function runConsumer(group: string, number: number, failures: Failures, le
         consumer = `${group}-${number}.${generation}`;
       }
       request = { recover: keepsName };
-      if (keepsName) ledger.recovering(messages.map(({ data }) => data.n));
       continue;
     }
     request = { ...sort(messages, failures, ledger), pollState: batch.pollState };
