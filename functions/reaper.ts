@@ -22,7 +22,7 @@ const RunSchema = z
       }),
     ),
     streams: z.array(z.object({ stream: z.string(), trimmed: z.int(), deadLettered: z.int(), dropped: z.int() })),
-    errors: z.array(z.object({ stream: z.string(), group: z.string().optional(), code: z.string() })),
+    errors: z.array(z.object({ stream: z.string().nullable(), group: z.string().optional(), code: z.string() })),
   })
   .openapi("ReaperRun");
 

@@ -1,4 +1,5 @@
 import { alertStateCall, decodeAlertState, noteCompleteCall } from "../shared/alerts.ts";
+import { WeirError } from "../shared/errors.ts";
 import {
   type GroupUpkeep,
   type ReaperRun,
@@ -6,7 +7,8 @@ import {
   storeRunCalls,
   type UpkeepError,
 } from "../shared/reaper-runs.ts";
-import { unwrap } from "../shared/redis/redis.ts";
+import { ReplyError } from "../shared/redis/connection.ts";
+import { asWeirError, unwrap } from "../shared/redis/redis.ts";
 import { announce, firingStreams, type Watched, watch } from "./alert.ts";
 import { Budget, type JobContext, type JobRun } from "./context.ts";
 import { expireDeadLetters } from "./expire-dead-letters.ts";
@@ -51,7 +53,7 @@ export async function runReaper(context: JobContext, options: ReaperOptions): Pr
     if (complete) waiting = waiting.slice(STREAMS_AT_ONCE);
   }
 
-  const report: ReaperRun = {
+  const report = {
     startedAt: nowMs,
     durationMs: Math.round(performance.now() - started),
     complete: complete && waiting.length === 0,
@@ -60,14 +62,21 @@ export async function runReaper(context: JobContext, options: ReaperOptions): Pr
     groups: joinGroups(done.groups),
     streams: done.streams.filter(({ trimmed }) => trimmed > 0),
     errors: done.errors,
-  };
+  } satisfies ReaperRun;
   const [state = null, ...stored] = await redis.pipeline([
     alertStateCall(keyPrefix),
     ...storeRunCalls(keyPrefix, report),
     ...(report.complete ? [noteCompleteCall(keyPrefix, nowMs)] : []),
   ]);
-  stored.forEach(unwrap);
-  await announce(context, decodeAlertState(unwrap(state)), report, joinWatched(done.watched));
+  // A full Redis refuses to keep the report: the work was done all the same, and the answer and the log have it.
+  const refused = stored.find((outcome) => outcome instanceof ReplyError);
+  if (refused !== undefined) report.errors.push({ stream: null, code: asWeirError(refused).code });
+  await announce(context, decodeAlertState(unwrap(state)), report, joinWatched(done.watched)).catch(
+    (error: unknown) => {
+      if (!(error instanceof WeirError) || error.code !== "redis-full") throw error;
+      report.errors.push({ stream: null, code: error.code });
+    },
+  );
   return report;
 }
 
@@ -95,7 +104,7 @@ async function serve(
   const { readings, complete: sawAll } = await watch(context, run, surveyed, errors);
   watched.push({ readings, streams: new Set(surveyed.map(({ stream }) => stream.name)) });
   const complete = swept.complete && removed.complete && expired.complete && trimmed.complete && sawAll;
-  if (complete) await noteVisits(context, surveyed, run.nowMs, firingStreams(readings));
+  if (complete) await noteVisits(context, surveyed, run.nowMs, firingStreams(readings), errors);
   return complete;
 }
 

@@ -1,4 +1,7 @@
 import { registryKey } from "../shared/keys.ts";
+import type { UpkeepError } from "../shared/reaper-runs.ts";
+import { ReplyError } from "../shared/redis/connection.ts";
+import { asWeirError } from "../shared/redis/redis.ts";
 import { isTrimmed, isWatched } from "../shared/stream/settings.ts";
 import type { JobContext } from "./context.ts";
 import type { SurveyedStream } from "./survey.ts";
@@ -28,10 +31,14 @@ export async function noteVisits(
   streams: readonly SurveyedStream[],
   nowMs: number,
   firing: ReadonlySet<string>,
+  errors: UpkeepError[],
 ): Promise<void> {
   const visits = streams.flatMap((surveyed) => {
     const { name } = surveyed.stream;
     return [nextVisitMs(surveyed, nowMs, firing.has(name)), name];
   });
-  if (visits.length > 0) await redis.send(["ZADD", registryKey(keyPrefix), "XX", ...visits]);
+  if (visits.length === 0) return;
+  const [outcome] = await redis.pipeline([["ZADD", registryKey(keyPrefix), "XX", ...visits]]);
+  // A full Redis refuses it: they stay due, and the streams behind them, which may be what fills it, have their turn.
+  if (outcome instanceof ReplyError) errors.push({ stream: null, code: asWeirError(outcome).code });
 }

@@ -33,7 +33,8 @@ export interface StreamUpkeep {
 
 /** What went wrong for one stream or group; the others are not affected. */
 export interface UpkeepError {
-  readonly stream: string;
+  /** null: what concerns all of them. */
+  readonly stream: string | null;
   readonly group?: string;
   readonly code: string;
 }

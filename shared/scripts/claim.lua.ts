@@ -51,6 +51,7 @@ else
 end
 
 local chosen, poison = choose(candidates, most, maxDeliveries)
+if #poison > 0 then beginWriting(keys, group) end
 deadLetterAll(keys, group, poison)
 local claimed, earlier = claim(keys, group, consumer, 0, chosen)
 return reply({ 'claimed', claimed, earlier })

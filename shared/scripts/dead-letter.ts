@@ -10,7 +10,13 @@ export const DEAD_LETTER_LUA = /* lua */ `
 local MOST_FIELDS = 2000
 local deadSinceNoted = false
 
--- Appends a dead letter. The caller acknowledges after it: in a full Redis XADD fails and XACK would succeed.
+-- Lets what follows go on in a full Redis, so that consumers can finish and memory is freed: Redis refuses a command that
+-- may take memory only where the script has not written before. This one writes nothing, and takes none.
+local function beginWriting(keys, group)
+  call('XACK', keys.stream, group, '0-0')
+end
+
+-- Appends a dead letter. The caller acknowledges after it.
 -- @param source has id, fields (nil when the payload is gone), reason, deliveries, consumer and, if it said any, detail
 local function deadLetter(keys, group, source)
   local fields = source.fields or {}

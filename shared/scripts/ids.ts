@@ -10,17 +10,31 @@ local function less(a, b)
   return lessDigits(aMs, bMs) or (aMs == bMs and lessDigits(aSeq, bSeq))
 end
 
--- The next id. Past 2^53 the sum would be rounded: the id itself then, so that one entry more is kept.
-local function after(id)
-  local ms, seq = id:match('(%d+)-(%d+)')
-  local number = tonumber(seq)
-  return number < 9007199254740991 and string.format('%s-%.0f', ms, number + 1) or id
+local U64_MAX = '18446744073709551615'
+
+local function increment(digits)
+  local head, nines = digits:match('^(%d-)(9*)$')
+  if head == '' then return '1' .. nines:gsub('9', '0') end
+  return head:sub(1, -2) .. (tonumber(head:sub(-1)) + 1) .. (nines:gsub('9', '0'))
 end
 
--- The last id before one, as far as numbers are exact; lower otherwise.
+local function decrement(digits)
+  local head, zeros = digits:match('^(%d-)(0*)$')
+  local less = head:sub(1, -2) .. (tonumber(head:sub(-1)) - 1) .. (zeros:gsub('0', '9'))
+  return (less:gsub('^0+(%d)', '%1'))
+end
+
+-- The next id that there may be.
+local function after(id)
+  local ms, seq = id:match('(%d+)-(%d+)')
+  if seq == U64_MAX then return increment(ms) .. '-0' end
+  return ms .. '-' .. increment(seq)
+end
+
+-- The last id that there may be before one.
 local function before(id)
   local ms, seq = id:match('(%d+)-(%d+)')
-  if seq == '0' then return string.format('%.0f-18446744073709551615', tonumber(ms) - 1) end
-  return string.format('%s-%.0f', ms, tonumber(seq) - 1)
+  if seq == '0' then return decrement(ms) .. '-' .. U64_MAX end
+  return ms .. '-' .. decrement(seq)
 end
 `;

@@ -43,12 +43,12 @@ end
 -- @return how many it took, and whether there may be more to take
 local function trimToLength(stream, maxLength, watermark, most, exact)
   local excess = call('XLEN', stream) - maxLength
-  if excess <= 0 then return 0, false end
+  if excess <= 0 or watermark == firstId(stream) then return 0, false end
   local limit = math.min(excess, most)
   local took = call('XTRIM', stream, 'MINID', '~', watermark, 'LIMIT', limit)
   excess = excess - took
   local first = excess > 0 and firstId(stream)
-  if not first or not less(first, watermark) or not exact then return took, excess > 0 and limit < excess + took end
+  if not first or not less(first, watermark) or not exact then return took, took > 0 and limit < excess + took end
   local rest = math.min(excess, NODE)
   local kept = call('XRANGE', stream, '-', '+', 'COUNT', rest + 1)[rest + 1]
   local cut = kept and less(kept[1], watermark) and kept[1] or watermark

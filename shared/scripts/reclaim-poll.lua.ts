@@ -54,17 +54,20 @@ else
   candidates, nextCursor, againInMs = findExpired(keys.stream, group, cursor, math.max(SLICE, room), ackWaitMs)
 end
 local chosen, poison, left = choose(candidates, room, maxDeliveries)
-deadLetterAll(keys, group, poison)
+if #poison > 0 then
+  beginWriting(keys, group)
+  deadLetterAll(keys, group, poison)
+end
 local again, earlier = claim(keys, group, consumer, recover and 0 or ackWaitMs, chosen)
 -- What was left behind is looked at first next time.
 if left and not recover then nextCursor = left.id end
-if nextCursor ~= cursor then call('HSET', keys.config, 'cursor:' .. group, nextCursor) end
 -- What comes alone leaves room that other messages may be waiting for.
 local more = left ~= nil or alone
 
 -- The side store.
 local due = {}
-if againDueMs and not alone and handed < room and (recover or tonumber(ARGV[8]) + CLOCK_SKEW_MS >= againDueMs) then
+local isDue = againDueMs and (recover or tonumber(ARGV[8]) + CLOCK_SKEW_MS >= againDueMs)
+if isDue and not alone and handed < room then
   local nowMs = redisNowMs()
   local now = string.format('%.0f', nowMs)
   local members
@@ -79,11 +82,13 @@ if againDueMs and not alone and handed < room and (recover or tonumber(ARGV[8]) 
     local earliest = math.min(waiting and tonumber(waiting) or math.huge, leased and -tonumber(leased) or math.huge)
     againDueMs = earliest < math.huge and earliest or nil
     if againDueMs then
-      call('HSET', keys.config, 'againDue:' .. group, string.format('%.0f', earliest))
+      -- Refused by a full Redis at times, which costs no more than another look.
+      try('HSET', keys.config, 'againDue:' .. group, string.format('%.0f', earliest))
     else
       call('HDEL', keys.config, 'againDue:' .. group)
     end
   end
+  if #members > 0 and #again == 0 then beginWriting(keys, group) end
   local chosenDue, poisonDue, leftDue = choose(readAgain(keys, members), room, maxDeliveries)
   for _, entry in ipairs(poisonDue) do
     entry.reason = 'max-deliveries'
@@ -99,8 +104,8 @@ if againDueMs and not alone and handed < room and (recover or tonumber(ARGV[8]) 
     new[2 * i] = writeMember(entry, 'h')
   end
   if #due > 0 then
-    call('ZREM', keys.due, unpack(old))
     call('ZADD', keys.due, unpack(new))
+    call('ZREM', keys.due, unpack(old))
     -- New messages wait for the next poll, so that this one keeps to its budget.
     more = true
   end
@@ -120,6 +125,8 @@ if not alone and handed < room and #due == 0 then
     fresh = false
   end
 end
+-- After the read, which lets a full Redis take it.
+if nextCursor ~= cursor then try('HSET', keys.config, 'cursor:' .. group, nextCursor) end
 fresh = fresh and fresh[1][2] or {}
 if #fresh > 0 then
   soonest(ackWaitMs)

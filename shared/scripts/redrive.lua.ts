@@ -34,12 +34,14 @@ local function originalOf(flat)
       meta[name] = value
     else
       fields[#fields + 1], fields[#fields + 2] = name, value
-      if name == 'type' then found = value end
     end
   end
   if meta['weir-fields'] then
     local ok, packed = pcall(cjson.decode, meta['weir-fields'])
     if ok and type(packed) == 'table' then fields = packed end
+  end
+  for i = 1, #fields, 2 do
+    if fields[i] == 'type' then found = fields[i + 1] end
   end
   return meta, fields, found
 end
@@ -48,7 +50,7 @@ local chosen, ids, seen = {}, {}, {}
 for _, letter in ipairs(letters) do
   local meta, fields, found = originalOf(letter[2])
   local wanted = (reason == '' or meta['weir-reason'] == reason) and (eventType == '' or found == eventType)
-  if #chosen < most and wanted and not seen[letter[1]] and #fields > 0 and meta['weir-reason'] ~= 'payload-missing' then
+  if #chosen < most and wanted and not seen[letter[1]] and meta['weir-reason'] ~= 'payload-missing' then
     seen[letter[1]] = true
     ids[#ids + 1] = letter[1]
     chosen[#chosen + 1] = {

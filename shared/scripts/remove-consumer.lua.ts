@@ -22,6 +22,7 @@ local PAGE, PAGES = 1000, 5
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
 local group, consumer, target = ARGV[1], ARGV[2], ARGV[3]
 
+beginWriting(keys, group)
 local exists = false
 for _, info in ipairs(call('XINFO', 'CONSUMERS', keys.stream, group)) do
   if info[2] == consumer then exists = true end
@@ -49,12 +50,12 @@ local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'againDue:' .
 local members = settings[2] and ownHanded(keys.due, consumer) or {}
 for _, member in ipairs(members) do
   local entry = readMember(member)
-  call('ZREM', keys.due, member)
   if target == '' then
     call('ZADD', keys.due, string.format('%.0f', nowMs), member)
   else
     entry.consumer = target
     call('ZADD', keys.due, string.format('-%.0f', nowMs + tonumber(settings[1] or ARGV[4])), writeMember(entry, 'h'))
+    call('ZREM', keys.due, member)
   end
 end
 if #members > 0 then noteDue(keys.config, group, tonumber(settings[2]), nowMs) end

@@ -139,6 +139,7 @@ end
 
 -- Side store: a lease holds if its member is there.
 if #side > 0 then
+  beginWriting(keys, group)
   local members, sides = {}, {}
   for i, item in ipairs(side) do
     members[i], sides[i] = writeMember(item, 'h'), item.side

@@ -42,10 +42,11 @@ if pendingCount > heldCount then
       rest[#rest + 1] = entry
     end
   end
+  if #poison > 0 then beginWriting(keys, group) end
   deadLettered, missing = deadLetterAll(keys, group, poison)
   missing = missing + hold(keys, group, rest, counts)
   expired = #poison + #rest
-  if nextCursor ~= cursor then call('HSET', keys.config, 'swept:' .. group, nextCursor) end
+  if nextCursor ~= cursor then try('HSET', keys.config, 'swept:' .. group, nextCursor) end
 end
 
 -- The side store needs no holders: only what has no try left is taken out.
@@ -54,6 +55,7 @@ if settings[4] then
   local poison = {}
   for _, entry in ipairs(readAgain(keys, call('ZRANGEBYSCORE', keys.due, '-' .. now, '(0', 'LIMIT', 0, slice))) do
     if entry.deliveries >= maxDeliveries then
+      if #poison == 0 then beginWriting(keys, group) end
       entry.reason = 'max-deliveries'
       deadLetter(keys, group, entry)
       poison[#poison + 1] = entry

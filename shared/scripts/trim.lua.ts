@@ -78,13 +78,23 @@ local function copyAndTrim()
     if (cut and less(entry[1], cut)) or i <= excess then taken[i] = entry else break end
   end
   local last = taken[#taken][1]
+  local isTaken = {}
+  for _, entry in ipairs(taken) do isTaken[entry[1]] = true end
+  beginWriting({ stream = stream }, groups[1].name)
   for _, group in ipairs(groups) do
     if not less(last, group.needed) then
       local keys = { stream = stream, config = config, dead = ARGV[4] .. group.name }
       local pending = {}
       deadSinceNoted = false
       settlePending(group, last, function(page)
-        for _, entry in ipairs(page) do pending[entry[1]] = entry end
+        for _, entry in ipairs(page) do
+          pending[entry[1]] = entry
+          if not isTaken[entry[1]] then
+            deadLetter(keys, group.name, {
+              id = entry[1], reason = 'payload-missing', deliveries = entry[4], consumer = entry[2],
+            })
+          end
+        end
         for _, entry in ipairs(taken) do
           local held = pending[entry[1]]
           local isNew = less(group.lastDelivered, entry[1])
@@ -112,7 +122,6 @@ local function noteGap(group, fromId, toId, messages)
   gap.toId, gap.messages = toId, gap.messages + messages
   call('HSET', config, 'gap:' .. group.name, cjson.encode(gap))
   call('HINCRBY', config, 'dropped:' .. group.name, messages)
-  dropped = dropped + messages
 end
 
 local function lastGenerated()
@@ -145,7 +154,10 @@ local function dropAndTrim()
         local isBehind = less(group.lastDelivered, firstBefore)
         lost = lost + math.max(0, (isBehind and lengthBefore or group.lag or (count + length)) - length)
       end
-      if lost > 0 then noteGap(group, group.needed, last, lost) end
+      if lost > 0 then
+        dropped = dropped + lost
+        noteGap(group, group.needed, last, lost)
+      end
     end
   end
 end

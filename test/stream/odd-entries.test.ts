@@ -189,7 +189,7 @@ test("a dead letter with very many fields is found by its type like any other", 
   expect((await listDeadLetters(stream, "g", { type: "narrow", limit: 9 })).items).toHaveLength(0);
 });
 
-test.fails("a dead letter with very many fields is redriven by its type like any other", async () => {
+test("a dead letter with very many fields is redriven by its type like any other", async () => {
   const stream = await makeStream(["g"]);
   const fields = Array.from({ length: 2_000 }, (_, i) => [`f${i}`, "v"]).flat();
   await nativeClient().call("XADD", stream.keys.stream, "*", "type", "wide", ...fields);
@@ -197,21 +197,21 @@ test.fails("a dead letter with very many fields is redriven by its type like any
   expect(await redrive(stream, "g", { type: "wide", limit: 9 })).toBe(1);
 });
 
-test.fails("a message whose fields all have names like Weir's own can be redriven", async () => {
+test("a message whose fields all have names like Weir's own can be redriven", async () => {
   const stream = await makeStream(["g"]);
   await nativeClient().call("XADD", stream.keys.stream, "*", "weir-note", "of another client");
   await settleSome(stream, "g", { rejects: rejectsOf((await poll(stream, "g")).messages) });
   expect(await redrive(stream, "g", { limit: 9 })).toBe(1);
 });
 
-test.fails("an entry with a sequence number above 2^53 is trimmed into the dead letters once", async () => {
+test("an entry with a sequence number above 2^53 is trimmed into the dead letters once", async () => {
   const stream = await makeStream(["g"], { settings: { unfinished: "dead-letter" } });
   await nativeClient().xadd(stream.keys.stream, "5-9007199254740993", "data", "1");
   for (let i = 0; i < 3; i++) await trimNow(stream, { maxLength: 0, exact: true }, 0);
   expect(await groupInfo(stream, "g", 0)).toMatchObject({ deadLetters: 1 });
 });
 
-test.fails("what was pending and has no payload any more is recorded when a trim takes it off", async () => {
+test("what was pending and has no payload any more is recorded when a trim takes it off", async () => {
   const stream = await makeStream(["g"], { settings: { unfinished: "dead-letter" } });
   const ids = await produceNumbers(stream, 3);
   await poll(stream, "g");
