@@ -17,7 +17,7 @@ const sources = new Map(files.sort().map((file) => [file, importsOf(file)]));
 /** What a file imports, by `import ... from`, `export ... from`, `import "..."` and `import(...)`. */
 function importsOf(file: string): Import[] {
   const text = readFileSync(file, "utf8");
-  const statements = text.matchAll(/^(?:import|export)\s(?:([^"';]*?)\sfrom\s+)?"([^"]+)";?$/gm);
+  const statements = text.matchAll(/^(?:import|export)\s(?:([^"';]*?)\sfrom\s+)?"([^"]+)"(?: with \{[^}]*\})?;?$/gm);
   const dynamic = text.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g);
   return [
     ...[...statements].map(([, names = "", from = ""]) => toImport(file, from, isTypesOnly(names))),
