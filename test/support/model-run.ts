@@ -452,9 +452,10 @@ class Run {
       group.handOut(handed, how);
       acks = handed.map(({ lease }) => lease);
       if (handed.length > 0) continue;
-      const { pending, delayed, lastDeliveredId } = await groupInfo(this.#stream, group.name, Date.now());
-      // Redis' lag is wrong after XDEL.
+      const { pending, delayed, lastDeliveredId, lag, lagIs } = await groupInfo(this.#stream, group.name, Date.now());
       const unread = await this.#native.xrange(this.#stream.keys.stream, `(${lastDeliveredId}`, "+", "COUNT", 1);
+      if (unread.length === 0 && lagIs === "exact" && lag !== 0)
+        throw new Violation(`nothing is left, but the lag ${lag}`);
       if (pending === 0 && delayed === 0 && unread.length === 0) return;
       empty += 1;
       if (empty > 100) break;
