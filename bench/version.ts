@@ -41,7 +41,10 @@ export async function otherVersion(ref: string, dir: string): Promise<{ version:
   };
   try {
     await symlink(join(PROJECT, "node_modules"), join(root, "node_modules"));
-    return { version: await build(root, join(dir, "against-bundle"), `@${ref}`, commit), remove };
+    return {
+      version: await build(root, join(dir, "against-bundle"), `@${/^[0-9a-f]{12,}$/.test(ref) ? commit : ref}`, commit),
+      remove,
+    };
   } catch (error) {
     await remove();
     throw error;

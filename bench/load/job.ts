@@ -29,8 +29,8 @@ export type Sample = {
   seconds: number;
   /** HTTP requests that were measured. */
   requests: number;
-  /** Of one request, or of what stands for one: a pipeline, an addBulk, a read with its acknowledgement. */
-  latencyMs: Quantiles;
+  /** Absent when nothing was timed. Of one request, or of what stands for one: a pipeline, an addBulk, a read with its acknowledgement. */
+  latencyMs?: Quantiles;
   /** As Weir's Server-Timing says, of the measured requests. */
   redisCommands: number;
   redisRoundTrips: number;

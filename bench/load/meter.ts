@@ -60,7 +60,7 @@ export class Meter {
       messages: this.messages,
       seconds,
       requests: this.requests,
-      latencyMs: quantilesOf(this.#latencies.length === 0 ? [0] : this.#latencies),
+      ...(this.#latencies.length > 0 && { latencyMs: quantilesOf(this.#latencies) }),
       redisCommands: this.redisCommands,
       redisRoundTrips: this.redisRoundTrips,
       cpuMs,

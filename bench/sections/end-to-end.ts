@@ -37,7 +37,7 @@ export async function measureEndToEnd(
         shape: CORE,
         durationMs: options.quick ? 1_000 : 4_000,
       });
-      const { p50, p95, p99 } = sample.latencyMs;
+      const { p50, p95, p99 } = sample.latencyMs ?? { p50: Number.NaN, p95: Number.NaN, p99: Number.NaN };
       results.push({ system, situation, messages: sample.messages, p50Ms: p50, p95Ms: p95, p99Ms: p99 });
     };
     await run("idle, polling every 10 ms", 10);

@@ -3,7 +3,7 @@ import type { Sample, Shape } from "../load/job.ts";
 import type { Options } from "../options.ts";
 import type { Progress } from "../progress.ts";
 import type { JobBody, Server, Stack } from "../stack.ts";
-import { type Spread, shuffled, spreadOf } from "../stats.ts";
+import { median, type Spread, shuffled, spreadOf } from "../stats.ts";
 
 export type Operation = "produce" | "consume";
 
@@ -17,10 +17,10 @@ export type Throughput = {
   system: string;
   shape: Shape;
   messagesPerSecond: Spread;
-  /** Medians of the rounds' quantiles. */
-  p50Ms: number;
-  p95Ms: number;
-  p99Ms: number;
+  /** Medians of the rounds' quantiles; absent where nothing stands for a request. */
+  p50Ms?: number;
+  p95Ms?: number;
+  p99Ms?: number;
   /** CPU time of the server's process per request, all its threads; absent for what has no server. */
   cpuMsPerRequest?: Spread;
   commandsPerMessage?: number;
@@ -56,6 +56,7 @@ export async function measureThroughput(stack: Stack, options: Options, progress
 
 function summary({ operation, system, shape, server }: Cell, samples: readonly Sample[]): Throughput {
   const over = (value: (sample: Sample) => number) => spreadOf(samples.map(value)).median;
+  const quantiles = samples.flatMap(({ latencyMs }) => latencyMs ?? []);
   const parts = ["generator", "server", "endpoint", "redis"] as const;
   const known = parts.filter((part) => samples.every(({ cpuMs }) => Number.isFinite(cpuMs[part])));
   const cpuUs = (part: (typeof parts)[number]) =>
@@ -65,9 +66,11 @@ function summary({ operation, system, shape, server }: Cell, samples: readonly S
     system,
     shape,
     messagesPerSecond: spreadOf(samples.map(({ messages, seconds }) => messages / seconds)),
-    p50Ms: over(({ latencyMs }) => latencyMs.p50),
-    p95Ms: over(({ latencyMs }) => latencyMs.p95),
-    p99Ms: over(({ latencyMs }) => latencyMs.p99),
+    ...(quantiles.length > 0 && {
+      p50Ms: median(quantiles.map(({ p50 }) => p50)),
+      p95Ms: median(quantiles.map(({ p95 }) => p95)),
+      p99Ms: median(quantiles.map(({ p99 }) => p99)),
+    }),
     cpuUsPerMessage: Object.fromEntries(known.map((part) => [part, cpuUs(part)])),
     generatorCpu: over(({ cpuMs, seconds }) => (cpuMs.generator ?? Number.NaN) / 1_000 / seconds),
     ...(known.includes("server") && {
