@@ -398,6 +398,14 @@ test("removing one of Weir's own holders loses nothing of what it holds", async 
   await expectPlaces(stream, ids, 1);
 });
 
+test.fails("removing a consumer that is to hand over to itself loses nothing of what it holds", async () => {
+  const stream = await makeStream(["g"]);
+  const ids = await produceMany(stream, 10);
+  await poll(stream, "g", { consumer: "same" });
+  await removeConsumer(stream, "g", "same", "same").catch(() => 0);
+  await expectPlaces(stream, ids, 1);
+});
+
 test("a trim to a length that a group holds back by more than a step's worth ends", async () => {
   const stream = await makeStream(["g"]);
   await produceMany(stream, 10_101);

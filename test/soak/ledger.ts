@@ -4,7 +4,7 @@ class Bitmap {
   count = 0;
 
   constructor(size: number) {
-    this.#bytes = new Uint8Array(Math.ceil(size / 8));
+    this.#bytes = new Uint8Array(Math.ceil(size / 8)).fill(0);
   }
 
   has(n: number): boolean {
@@ -55,7 +55,8 @@ export class Ledger {
     this.#acked = new Bitmap(size);
     this.#dead = new Bitmap(size);
     this.#done = new Bitmap(size);
-    this.#leasedUntilMs = new Float64Array(size);
+    // Written once, so that its memory is this process' from the start and not taken for growth.
+    this.#leasedUntilMs = new Float64Array(size).fill(0);
   }
 
   get doneCount(): number {

@@ -211,6 +211,13 @@ test("an entry with a sequence number above 2^53 is trimmed into the dead letter
   expect(await groupInfo(stream, "g", 0)).toMatchObject({ deadLetters: 1 });
 });
 
+test.fails("an entry with the last id that there may be is trimmed into the dead letters once", async () => {
+  const stream = await makeStream(["g"], { settings: { unfinished: "dead-letter" } });
+  await nativeClient().xadd(stream.keys.stream, "18446744073709551615-18446744073709551615", "data", "1");
+  for (let i = 0; i < 3; i++) await trimNow(stream, { maxLength: 0, exact: true }, 0).catch(() => undefined);
+  expect(await groupInfo(stream, "g", 0)).toMatchObject({ deadLetters: 1 });
+});
+
 test("what was pending and has no payload any more is recorded when a trim takes it off", async () => {
   const stream = await makeStream(["g"], { settings: { unfinished: "dead-letter" } });
   const ids = await produceNumbers(stream, 3);
