@@ -14,7 +14,7 @@ export type Options = {
   against: string | undefined;
 };
 
-export const USAGE = `npm run bench -- [options]
+export const USAGE = `npm run bench -- [options]     about half an hour without options
   --quick            about a minute: fewer rounds, shorter, only the measurements that the aims need
   --rounds <n>       interleaved rounds of throughput measurements (7; quick 3)
   --against <ref>    measure that git ref in the same run, and compare
@@ -46,7 +46,7 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   return {
     quick,
     rounds,
-    durationMs: quick ? 400 : 1_000,
+    durationMs: quick ? 400 : 700,
     sections,
     only: only === undefined ? undefined : new RegExp(only),
     against,

@@ -86,18 +86,29 @@ function summary({ operation, system, shape, server }: Cell, samples: readonly S
 const QUICK_SHAPES: readonly Shape[] = [CORE, { ...CORE, batch: 1 }];
 const FULL_SHAPES: readonly Shape[] = [
   ...[1, 10, 100, 1_000].flatMap((batch) => [1, 16, 64].map((connections): Shape => ({ ...CORE, batch, connections }))),
-  // How throughput changes with the number of consumers.
-  ...[2, 4, 8, 32].map((connections): Shape => ({ ...CORE, connections })),
   ...[1, 100].map((batch): Shape => ({ ...CORE, batch, payload: "4 KB" })),
   { ...CORE, payload: "webhooks" },
 ];
+/** Further numbers of consumers. */
+const CONSUMERS: readonly Shape[] = [2, 4, 8, 32].map((connections) => ({ ...CORE, connections }));
 
 function cellsFor(stack: Stack, { quick }: Options): Cell[] {
   const shapes = quick ? QUICK_SHAPES : FULL_SHAPES;
-  const weir = shapes.flatMap((shape) => stack.servers.flatMap((server) => weirCells(server, shape)));
+  const weir = shapes.flatMap((shape) =>
+    stack.servers
+      // TCP from workerd opens a connection a request: how that goes is seen at 16.
+      .filter(({ runtime }) => runtime !== "workerd, TCP" || shape.connections === 16)
+      .flatMap((server) => weirCells(server, shape)),
+  );
+  const consumers = (quick ? [] : CONSUMERS).flatMap((shape) =>
+    stack.servers
+      .filter(({ runtime }) => runtime !== "workerd, TCP")
+      .flatMap((server) => weirCells(server, shape))
+      .filter(({ operation }) => operation === "consume"),
+  );
   // The peers at 16 connections, or as many batches in flight; one connection is what the raw commands have anyway.
   const peerShapes = quick ? [CORE] : shapes.filter(({ connections }) => connections === 16);
-  return [...weir, ...peerShapes.flatMap((shape) => peerCells(stack, shape))];
+  return [...weir, ...consumers, ...peerShapes.flatMap((shape) => peerCells(stack, shape))];
 }
 
 function weirCells(server: Server, shape: Shape): Cell[] {

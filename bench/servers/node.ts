@@ -24,6 +24,15 @@ const app = createApp({
 });
 
 const { promise: listening, resolve } = Promise.withResolvers<number>();
-serve({ fetch: (request) => app.fetch(request, env), hostname: "127.0.0.1", port: 0 }, ({ port }) => resolve(port));
+serve(
+  {
+    fetch: (request) => app.fetch(request, env),
+    hostname: "127.0.0.1",
+    port: 0,
+    // The load generator keeps connections that it does not use for a while.
+    serverOptions: { keepAliveTimeout: 120_000 },
+  },
+  ({ port }) => resolve(port),
+);
 
 answerParent<NodeQuestion, NodeAnswer>(async () => ({ port: await listening }));
