@@ -1,5 +1,4 @@
 import { type OpenAPIHono, z } from "@hono/zod-openapi";
-import { WeirError } from "../shared/errors.ts";
 import { removeConsumer } from "../shared/stream/consumers.ts";
 import { listConsumers } from "../shared/stream/inspect.ts";
 import { openStream } from "../shared/stream/stream.ts";
@@ -60,9 +59,6 @@ export function consumerRoutes(app: OpenAPIHono<AppEnv>): void {
     async ({ params, query, weir, c }) => {
       const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
       const { group, consumer } = params;
-      if (query.handoverTo === consumer) {
-        throw new WeirError("invalid-request", "handoverTo: expected another consumer than the one to remove");
-      }
       return c.json({ handedOver: await removeConsumer(stream, group, consumer, query.handoverTo) });
     },
   );

@@ -1,4 +1,5 @@
 import { type OpenAPIHono, z } from "@hono/zod-openapi";
+import { LAST_ID, type Position } from "../shared/ids.ts";
 import {
   DEAD_LETTER_REASONS,
   type DeadLetter,
@@ -7,7 +8,6 @@ import {
   listDeadLetters,
   redrive,
 } from "../shared/stream/dead-letters.ts";
-import { boundOf } from "../shared/stream/messages.ts";
 import { openStream } from "../shared/stream/stream.ts";
 import type { AppEnv } from "./app.ts";
 import { endpoint, jsonBody, jsonResponse, noBody, nothing } from "./endpoint.ts";
@@ -129,10 +129,17 @@ export function deadLetterRoutes(app: OpenAPIHono<AppEnv>): void {
     },
     async ({ params, body, weir, c }) => {
       const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
-      const which = body.ids === undefined ? { belowId: boundOf(body.before, "-") } : { ids: body.ids };
+      const which = body.ids === undefined ? { belowId: belowIdOf(body.before) } : { ids: body.ids };
       return c.json({ deleted: await deleteDeadLetters(stream, params.group, which) });
     },
   );
+}
+
+/** The id below which all is before a position. */
+function belowIdOf(before: Position | undefined): string {
+  if (before === undefined || before.kind === "first") return "0-0";
+  if (before.kind === "last") return LAST_ID;
+  return before.kind === "id" ? before.id : `${before.ms}-0`;
 }
 
 /** The message is JSON text already, and stays the text that it is. */

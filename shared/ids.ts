@@ -1,5 +1,8 @@
 const U64_MAX = 18446744073709551615n;
 
+/** The last id that there may be. */
+export const LAST_ID = `${U64_MAX}-${U64_MAX}`;
+
 /** Where a range of messages starts or ends, or where a group begins to read. */
 export type Position =
   | { readonly kind: "first" }

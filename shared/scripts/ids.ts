@@ -1,6 +1,6 @@
 /** Lua that compares ids. Their halves are 64 bits, more than a Lua number holds: they are compared as digits. */
 export const IDS_LUA = /* lua */ `
--- Above every id.
+-- The last id that there may be; as a limit, above every id that there will be.
 local NO_LIMIT = '18446744073709551615-18446744073709551615'
 
 local function lessDigits(a, b) return #a < #b or (#a == #b and a < b) end
@@ -24,8 +24,9 @@ local function decrement(digits)
   return (less:gsub('^0+(%d)', '%1'))
 end
 
--- The next id that there may be.
+-- The next id that there may be; the last one itself where there is none.
 local function after(id)
+  if id == NO_LIMIT then return id end
   local ms, seq = id:match('(%d+)-(%d+)')
   if seq == U64_MAX then return increment(ms) .. '-0' end
   return ms .. '-' .. increment(seq)

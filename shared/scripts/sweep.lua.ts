@@ -46,7 +46,10 @@ if pendingCount > heldCount then
   deadLettered, missing = deadLetterAll(keys, group, poison)
   missing = missing + hold(keys, group, rest, counts)
   expired = #poison + #rest
-  if nextCursor ~= cursor then try('HSET', keys.config, 'swept:' .. group, nextCursor) end
+  if nextCursor ~= cursor then
+    beginWriting(keys, group)
+    call('HSET', keys.config, 'swept:' .. group, nextCursor)
+  end
 end
 
 -- The side store needs no holders: only what has no try left is taken out.

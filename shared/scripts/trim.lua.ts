@@ -111,7 +111,9 @@ local function copyAndTrim()
       end)
     end
   end
-  local count = call('XTRIM', stream, 'MINID', '=', after(last))
+  -- Behind the last id that there may be there is none to trim up to.
+  local cutAll = last == NO_LIMIT
+  local count = call('XTRIM', stream, cutAll and 'MAXLEN' or 'MINID', '=', cutAll and 0 or after(last))
   add(count, #taken == COPIED_PER_STEP)
 end
 

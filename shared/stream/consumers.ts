@@ -8,7 +8,7 @@ import { type EventStream, groupKeys, sendToGroup } from "./stream.ts";
  * Removes a consumer. What it holds goes to another one, which gets it by `recover`; without one it is held to be
  * handed out at once. No delivery is charged.
  * @returns how many messages it held
- * @throws {WeirError} `unknown-stream`, `unknown-group`, `unknown-consumer`
+ * @throws {WeirError} `unknown-stream`, `unknown-group`, `unknown-consumer`; `invalid-request` for a handover to itself
  */
 export async function removeConsumer(
   stream: EventStream,
@@ -16,6 +16,9 @@ export async function removeConsumer(
   consumer: string,
   handoverTo?: string,
 ): Promise<number> {
+  if (handoverTo === consumer) {
+    throw new WeirError("invalid-request", "handoverTo: expected another consumer than the one to remove");
+  }
   const args = [group, consumer, handoverTo ?? "", GROUP_DEFAULTS.ackWaitMs];
   // Some thousands per call, so that Redis is not blocked for long: a consumer may hold any number.
   for (let handedOver = 0; ; ) {

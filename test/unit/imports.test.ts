@@ -11,7 +11,9 @@ interface Import {
 }
 
 const FOLDERS = ["functions", "scheduled", "shared", "client", "local", "bench", "test"];
-const files = await Array.fromAsync(glob(`{${FOLDERS.join(",")}}/**/*.ts`));
+const files = await Array.fromAsync(
+  glob(`{${FOLDERS.join(",")}}/**/*.ts`, { exclude: (name) => name.includes("node_modules") }),
+);
 const sources = new Map(files.sort().map((file) => [file, importsOf(file)]));
 
 /** What a file imports, by `import ... from`, `export ... from`, `import "..."` and `import(...)`. */

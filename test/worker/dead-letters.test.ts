@@ -277,7 +277,7 @@ describe("DELETE dead letters", () => {
     }
   });
 
-  test.fails.each(["+", "-"])("before %s is no internal error", async (before) => {
+  test.each(["+", "-"])("before %s is no internal error", async (before) => {
     const stage = await makeRejected(2);
     expect((await worker.call("DELETE", stage.letters, { before })).status).toBeLessThan(500);
   });
