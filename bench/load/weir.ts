@@ -12,7 +12,8 @@ export class WeirStream {
   readonly target: Target;
   readonly name = newName();
   readonly meter: Meter;
-  readonly #control: HttpConnection;
+  #control: HttpConnection;
+  #calledAt = performance.now();
 
   static async create(target: Target, maxMessageBytes: number, meter = new Meter()): Promise<WeirStream> {
     const stream = new WeirStream(target, await HttpConnection.open(target.port), meter);
@@ -34,7 +35,13 @@ export class WeirStream {
   /** @param path below the stream's own, or an absolute one */
   async call(method: string, path: string, body: unknown = {}): Promise<HttpAnswer> {
     const text = JSON.stringify(body);
+    // workerd closes a connection that was idle for 5 s.
+    if (performance.now() - this.#calledAt > 1_000) {
+      this.#control.close();
+      this.#control = await HttpConnection.open(this.target.port);
+    }
     const answer = await this.#control.send(this.head(method, path, text.length), text);
+    this.#calledAt = performance.now();
     this.meter.requests++;
     return successful(answer);
   }

@@ -82,11 +82,11 @@ function bars(throughput: readonly Throughput[], operation: Operation): Panel | 
       {
         type: "bar",
         barWidth: "60%",
-        data: rows.map(({ system, messagesPerSecond: { median, most } }) => ({
+        data: rows.map(({ system, messagesPerSecond: { median } }) => ({
           value: median,
           itemStyle: { color: system.startsWith("Weir") ? "#2563eb" : "#9ca3af" },
           // Beside the range's end, which is drawn over the bar.
-          label: { show: true, position: "right", distance: 6, formatter: inThousands(median), width: most },
+          label: { show: true, position: "right", distance: 6, formatter: inThousands(median) },
         })),
       },
       {

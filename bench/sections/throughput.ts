@@ -47,11 +47,16 @@ export async function measureThroughput(stack: Stack, options: Options, progress
       const which = round === 0 ? "warm-up" : `round ${round} of ${options.rounds}`;
       progress.say(`${which}, ${number + 1} of ${cells.length}: ${nameOf(cell)}`);
       const { job, shape, server } = cell;
-      const sample = await stack.load({ ...job, shape, durationMs: options.durationMs }, server);
-      if (round > 0) runs.get(cell)?.push(sample);
+      try {
+        const sample = await stack.load({ ...job, shape, durationMs: options.durationMs }, server);
+        if (round > 0) runs.get(cell)?.push(sample);
+      } catch (error) {
+        // One measurement that did not come about is no reason to lose the others.
+        progress.note(`${nameOf(cell)}: ${error instanceof Error ? error.message : error}`);
+      }
     }
   }
-  return [...runs].map(([cell, samples]) => summary(cell, samples));
+  return [...runs].flatMap(([cell, samples]) => (samples.length === 0 ? [] : [summary(cell, samples)]));
 }
 
 function summary({ operation, system, shape, server }: Cell, samples: readonly Sample[]): Throughput {
