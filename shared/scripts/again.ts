@@ -34,6 +34,13 @@ local function noteDue(config, group, earliest, dueMs)
   call('HSET', config, 'againDue:' .. group, string.format('%.0f', dueMs))
 end
 
+-- Messages that may be copied in one step, so that Redis is not held up for long, however large they are.
+local STEP_BYTES = 4 * 1024 * 1024
+local function stepSize(keys, most)
+  local maxMessageBytes = tonumber(call('HGET', keys.config, 'maxMessageBytes') or 65536)
+  return math.max(1, math.min(most, math.floor(STEP_BYTES / maxMessageBytes)))
+end
+
 -- Stores messages to come back: each { id, fields, deliveries, consumer, dueMs }. At most 1,000.
 local function addAgain(keys, group, entries)
   if #entries == 0 then return end

@@ -5,8 +5,8 @@ import { AGAIN_LUA } from "./again.ts";
  * Moves dead letters into their group's side store, to be handed out to it again from delivery 1. One step: a message
  * is in one of the two places whenever the script is not running.
  * KEYS: stream, config, dead, again, due
- * ARGV: group, reason ('': any), type ('': any), most, then 'ids' and ids, or 'range', where to begin, most to look at
- * Returns { redriven, last id looked at (false: all was) }. A dead letter without payload stays.
+ * ARGV: group, reason ('': any), type ('': any), most, then 'ids' and ids, or 'range', where to begin
+ * Returns { redriven, the last id looked at if there are more (else false) }. A dead letter without payload stays.
  */
 export const redriveScript = defineScript(
   "redrive",
@@ -18,11 +18,14 @@ call('XPENDING', keys.stream, group)
 local nowMs = redisNowMs()
 
 local letters, last = {}, false
+local step = stepSize(keys, 100)
 if ARGV[5] == 'ids' then
-  for i = 6, #ARGV do letters[#letters + 1] = call('XRANGE', keys.dead, ARGV[i], ARGV[i])[1] end
+  local lastIndex = math.min(#ARGV, 5 + step)
+  for i = 6, lastIndex do letters[#letters + 1] = call('XRANGE', keys.dead, ARGV[i], ARGV[i])[1] end
+  if lastIndex < #ARGV then last = ARGV[lastIndex] end
 else
-  letters = call('XRANGE', keys.dead, ARGV[6], '+', 'COUNT', ARGV[7])
-  if #letters == tonumber(ARGV[7]) then last = letters[#letters][1] end
+  letters = call('XRANGE', keys.dead, ARGV[6], '+', 'COUNT', step)
+  if #letters == step then last = letters[#letters][1] end
 end
 
 -- What the message was: its fields without those that made it a dead letter.

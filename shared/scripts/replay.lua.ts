@@ -4,8 +4,8 @@ import { AGAIN_LUA } from "./again.ts";
 /**
  * Copies messages of the stream into a group's side store, to be handed to this group again, from delivery 1.
  * KEYS: stream, config, again, due
- * ARGV: group, type ('': any), most messages, then 'ids' and ids, or 'range', start, end, most entries to look at
- * Returns { replayed, last id looked at (false: the range is done) }
+ * ARGV: group, type ('': any), most messages, then 'ids' and ids, or 'range', start, end
+ * Returns { replayed, the last id looked at if there are more (else false) }
  */
 export const replayScript = defineScript(
   "replay",
@@ -17,11 +17,14 @@ call('XPENDING', keys.stream, group)
 local nowMs = redisNowMs()
 
 local entries, last = {}, false
+local step = stepSize(keys, 100)
 if ARGV[4] == 'ids' then
-  for i = 5, #ARGV do entries[#entries + 1] = call('XRANGE', keys.stream, ARGV[i], ARGV[i])[1] end
+  local lastIndex = math.min(#ARGV, 4 + step)
+  for i = 5, lastIndex do entries[#entries + 1] = call('XRANGE', keys.stream, ARGV[i], ARGV[i])[1] end
+  if lastIndex < #ARGV then last = ARGV[lastIndex] end
 else
-  entries = call('XRANGE', keys.stream, ARGV[5], ARGV[6], 'COUNT', ARGV[7])
-  if #entries == tonumber(ARGV[7]) then last = entries[#entries][1] end
+  entries = call('XRANGE', keys.stream, ARGV[5], ARGV[6], 'COUNT', step)
+  if #entries == step then last = entries[#entries][1] end
 end
 
 local function typeOf(fields)

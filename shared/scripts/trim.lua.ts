@@ -19,12 +19,14 @@ export const trimScript = defineScript(
   NEEDED_LUA,
   DEAD_LETTER_LUA,
   /* lua */ `
-local COPIED_PER_STEP = 200
+-- Copied in one step, so that Redis is not held up for long, however large messages are.
+local MOST_COPIES, COPIED_BYTES = 200, 4 * 1024 * 1024
 
 local stream, config = KEYS[1], KEYS[2]
 local nowMs, most, exact = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
-local settings = call('HMGET', config, 'maxAgeMs', 'maxLength', 'unfinished', 'deleteAcknowledged')
+local settings = call('HMGET', config, 'maxAgeMs', 'maxLength', 'unfinished', 'deleteAcknowledged', 'maxMessageBytes')
 local unfinished = settings[3] or 'keep'
+local copies = math.max(1, math.min(MOST_COPIES, math.floor(COPIED_BYTES / tonumber(settings[5] or 65536))))
 local cut, maxLength, deleteAcknowledged
 if ARGV[5] == 'given' then
   cut, maxLength = ARGV[6] ~= '' and ARGV[6] or nil, tonumber(ARGV[7])
@@ -72,7 +74,7 @@ end
 
 local function copyAndTrim()
   local excess = maxLength and call('XLEN', stream) - maxLength or 0
-  local entries = call('XRANGE', stream, '-', '+', 'COUNT', COPIED_PER_STEP)
+  local entries = call('XRANGE', stream, '-', '+', 'COUNT', copies)
   local taken = {}
   for i, entry in ipairs(entries) do
     if (cut and less(entry[1], cut)) or i <= excess then taken[i] = entry else break end
@@ -114,7 +116,7 @@ local function copyAndTrim()
   -- Behind the last id that there may be there is none to trim up to.
   local cutAll = last == NO_LIMIT
   local count = call('XTRIM', stream, cutAll and 'MAXLEN' or 'MINID', '=', cutAll and 0 or after(last))
-  add(count, #taken == COPIED_PER_STEP)
+  add(count, #taken == copies)
 end
 
 -- What a trim took from a group is told to it: it adds to what it was told before.

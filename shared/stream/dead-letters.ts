@@ -89,9 +89,6 @@ export interface Redrive {
   readonly limit: number;
 }
 
-/** Dead letters looked at in one step, with their payloads. */
-const REDRIVE_STEP = 100;
-
 /**
  * Hands dead letters to their group again, from delivery 1, whether or not the stream still holds the original. What
  * has no payload stays where it is.
@@ -106,12 +103,20 @@ export async function redrive(stream: EventStream, group: string, request: Redri
     const [count, last = null] = asArray(await sendToGroup(stream, group, call));
     return { count: asNumber(count), last: asTextOrNull(last) };
   };
-  if (ids !== undefined) return (await step(limit, "ids", ...ids)).count;
   let redriven = 0;
+  if (ids !== undefined) {
+    // As many in one step as their size allows; each step says how far it came.
+    for (let rest = [...new Set(ids)].slice(0, limit); rest.length > 0; ) {
+      const { count, last } = await step(limit, "ids", ...rest);
+      redriven += count;
+      rest = last === null ? [] : rest.slice(rest.indexOf(last) + 1);
+    }
+    return redriven;
+  }
   let from: string | null = "-";
   // Step by step, so that many do not block Redis; killed in between, what was moved was moved whole.
   while (from !== null && redriven < limit) {
-    const { count, last }: Awaited<ReturnType<typeof step>> = await step(limit - redriven, "range", from, REDRIVE_STEP);
+    const { count, last }: Awaited<ReturnType<typeof step>> = await step(limit - redriven, "range", from);
     redriven += count;
     from = last === null ? null : `(${last}`;
   }

@@ -28,9 +28,6 @@ export interface GroupReplay {
   readonly limit: number;
 }
 
-/** Entries looked at in one step, with their payloads. */
-const RANGE_STEP = 100;
-
 /**
  * Hands messages of the stream to this group again, from delivery 1; its cursor stays, and no other group notices.
  * @returns how many; ids that the stream does not hold count nothing
@@ -44,15 +41,21 @@ export async function replayToGroup(stream: EventStream, group: string, request:
     keys: [keys.stream, keys.config, keys.again(group), keys.againDue(group)],
     args: [group, type, most, ...selection],
   });
+  let replayed = 0;
   if (ids !== undefined) {
-    const [replayed] = asArray(await sendToGroup(stream, group, callFor(limit, "ids", ...ids)));
-    return asNumber(replayed);
+    // As many in one step as their size allows; each step says how far it came.
+    for (let rest = [...new Set(ids)].slice(0, limit); rest.length > 0; ) {
+      const [count, last = null] = asArray(await sendToGroup(stream, group, callFor(limit, "ids", ...rest)));
+      replayed += asNumber(count);
+      const lastId = asTextOrNull(last);
+      rest = lastId === null ? [] : rest.slice(rest.indexOf(lastId) + 1);
+    }
+    return replayed;
   }
   let from: string | null = boundOf(start, "-");
-  let replayed = 0;
   // Step by step, so that a long range does not block Redis.
   while (from !== null && replayed < limit) {
-    const call = callFor(limit - replayed, "range", from, boundOf(end, "+"), RANGE_STEP);
+    const call = callFor(limit - replayed, "range", from, boundOf(end, "+"));
     const [count, last = null] = asArray(await sendToGroup(stream, group, call));
     replayed += asNumber(count);
     const lastId = asTextOrNull(last);
