@@ -109,6 +109,8 @@ export class GroupModel {
     const what = `${this.name}: delivery ${deliveries} of ${side === undefined ? id : `${id} (side ${side})`}`;
     promise(deliveries <= this.maxDeliveries, () => `${what} is above maxDeliveries ${this.maxDeliveries}`);
     const before = this.#copies.get(side ?? id);
+    // After a seek a lease of before may read like the one that is handed out now, and so settle it at once.
+    const isOrderUnknown = before !== undefined && (how.isLoose || (before.isUnsure && !how.isAlone));
     const isReread = side === undefined && (before?.isReread === true || this.#reread.has(id));
     if (side === undefined && deliveries === 1) this.#checkFirst(what, id, before, how);
     else if (before === undefined) this.#checkBorn(what, id, { side, deliveries, isLoose: how.isLoose });
@@ -125,7 +127,7 @@ export class GroupModel {
       end: undefined,
       isUnsure: how.isLoose,
       isReread,
-      isSettledBeside: how.isLoose && before !== undefined && (before.end !== undefined || before.isSettledBeside),
+      isSettledBeside: isOrderUnknown && (before.end !== undefined || before.isSettledBeside),
       lastChances: (before?.lastChances ?? 0) + (isLast ? 1 : 0),
     });
   }
