@@ -46,7 +46,8 @@ export function createApp(host: Host, now: () => number = Date.now): OpenAPIHono
 
   app.onError((error) => problemResponse(error));
   app.use(async (c, next) => {
-    if (c.req.path === "/healthz") return next();
+    // These need neither settings nor Redis.
+    if (c.req.path === "/healthz" || c.req.path === "/openapi.json") return next();
     const { config, connection, end } = host.begin(c.env);
     const redis = new Redis(connection);
     c.set("weir", { config, redis, cache, now, runReaper: () => host.runReaper(config, redis, now()) });
