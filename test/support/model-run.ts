@@ -338,10 +338,12 @@ class Run {
 
   async #replay({ at, group: number }: Op & { op: "replay" }, isAlone: boolean): Promise<Told> {
     const group = this.#group(number);
-    const chosen = at.slice(0, isAlone ? 5 : 1).flatMap((index) => slice([...this.#payloads.keys()], index, 1));
-    if (chosen.length === 0) return {};
+    const picked = at.slice(0, isAlone ? 5 : 1).flatMap((index) => slice([...this.#payloads.keys()], index, 1));
+    if (picked.length === 0) return {};
+    // An id that is named twice is replayed once.
+    const chosen = [...new Set(picked)];
     const there = new Set(await this.#idsInStream());
-    const replayed = await replayToGroup(this.#stream, group.name, { ids: chosen, limit: 100 });
+    const replayed = await replayToGroup(this.#stream, group.name, { ids: picked, limit: 100 });
     const expected = chosen.filter((id) => there.has(id));
     if (isAlone && replayed !== expected.length) {
       throw new Violation(`${group.name}: ${replayed} replayed of ${expected.length}`);
