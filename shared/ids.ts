@@ -1,5 +1,7 @@
 const U64_MAX = 18446744073709551615n;
 
+const USUAL_ID = /^[1-9]\d{0,18}-(?:0|[1-9]\d{0,18})$/;
+
 /** The last id that there may be. */
 export const LAST_ID = `${U64_MAX}-${U64_MAX}`;
 
@@ -12,6 +14,8 @@ export type Position =
 
 /** @returns the entry id in Redis' own spelling, or undefined when the text is not a whole id such as `1690000000000-0` */
 export function parseEntryId(text: string): string | undefined {
+  // By far the most: short enough to be in range, and without leading zeros.
+  if (USUAL_ID.test(text)) return text;
   const match = /^(\d{1,20})-(\d{1,20})$/.exec(text);
   if (match === null) return undefined;
   const [ms, sequence] = [BigInt(match[1] ?? ""), BigInt(match[2] ?? "")];

@@ -27,17 +27,20 @@ export interface LeaseFormat {
  * `scope` is a hash of stream and group, `check` one of all that follows it, so that a cut or mangled lease is told.
  */
 export function leaseFormat(stream: string, group: string): LeaseFormat {
-  const scope = hash(`${stream}/${group}`);
+  const scope = hash(`${stream}/${group}`).toString(36);
+  // Every lease begins with the scope: its part of the check is the same for all.
+  const start = `${scope}${SEPARATOR}`;
+  const startHash = hash(start);
   return {
     write({ id, deliveries, consumer, side }) {
-      const fields = [scope, id, deliveries, consumer];
-      const rest = (side === undefined ? fields : [...fields, side]).join(SEPARATOR);
-      return [VERSION, hash(rest), rest].join(SEPARATOR);
+      const rest = `${id}${SEPARATOR}${deliveries}${SEPARATOR}${consumer}${side === undefined ? "" : SEPARATOR + side}`;
+      return `${VERSION}${SEPARATOR}${hash(rest, startHash).toString(36)}${SEPARATOR}${start}${rest}`;
     },
     read(text) {
-      const [version, check, ...rest] = text.split(SEPARATOR);
-      if (version !== VERSION || check !== hash(rest.join(SEPARATOR))) return "malformed";
-      const [leaseScope, id = "", deliveries = "", consumer, side] = rest;
+      const checked = text.indexOf(SEPARATOR, VERSION.length + 1) + 1;
+      const head = `${VERSION}${SEPARATOR}${hash(text, undefined, checked).toString(36)}${SEPARATOR}`;
+      if (checked === 0 || head.length !== checked || !text.startsWith(head)) return "malformed";
+      const [leaseScope, id = "", deliveries = "", consumer, side] = text.slice(checked).split(SEPARATOR);
       if (leaseScope !== scope) return "foreign";
       const entryId = parseEntryId(id);
       if (entryId === undefined || !/^[1-9]\d{0,9}$/.test(deliveries) || consumer === undefined) return "malformed";
@@ -47,9 +50,13 @@ export function leaseFormat(stream: string, group: string): LeaseFormat {
   };
 }
 
-/** FNV-1a, 32 bits, in base 36: against mistakes, not against forgers (http://www.isthe.com/chongo/tech/comp/fnv/). */
-function hash(text: string): string {
-  let value = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
-  return (value >>> 0).toString(36);
+/**
+ * FNV-1a, 32 bits: against mistakes, not against forgers (http://www.isthe.com/chongo/tech/comp/fnv/).
+ * @param value the hash of what stands before, if anything does
+ * @param from where to begin in the text
+ */
+function hash(text: string, value = 0x811c9dc5, from = 0): number {
+  let hashed = value;
+  for (let i = from; i < text.length; i++) hashed = Math.imul(hashed ^ text.charCodeAt(i), 0x01000193);
+  return hashed >>> 0;
 }
