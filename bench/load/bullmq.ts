@@ -20,7 +20,7 @@ function bulks(batch: number, kind: Parameters<typeof payloads>[0]): Bulk[] {
   );
 }
 
-export async function bullmqProduce(job: JobOf<"bullmq-produce" | "bullmq-consume">): Promise<Sample> {
+export async function bullmqProduce(job: JobOf<"bullmq-produce">): Promise<Sample> {
   const { batch, connections, payload } = job.shape;
   const jobs = bulks(batch, payload);
   const queue = await openQueue(job.redisPort);
@@ -40,9 +40,9 @@ export async function bullmqProduce(job: JobOf<"bullmq-produce" | "bullmq-consum
   return sample;
 }
 
-export async function bullmqConsume(job: JobOf<"bullmq-produce" | "bullmq-consume">): Promise<Sample> {
+export async function bullmqConsume(job: JobOf<"bullmq-consume">): Promise<Sample> {
   const { batch, connections, payload } = job.shape;
-  const what = JSON.stringify(["bullmq", job.shape]);
+  const what = JSON.stringify(["bullmq", job.shape, job.concurrency]);
   const total = Math.min(messagesFor(what, job.durationMs, batch, connections, payload), 40_000);
   const queue = await openQueue(job.redisPort);
   const jobs = bulks(batch, payload);
@@ -53,7 +53,7 @@ export async function bullmqConsume(job: JobOf<"bullmq-produce" | "bullmq-consum
   const { promise: done, resolve, reject } = Promise.withResolvers<void>();
   const worker = new Worker(queue.name, async (_: BullJob) => undefined, {
     connection: { host: "127.0.0.1", port: job.redisPort, db: DATABASE },
-    concurrency: batch * connections,
+    concurrency: job.concurrency,
     autorun: false,
   });
   worker.on("completed", () => {

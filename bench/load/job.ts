@@ -16,7 +16,8 @@ export type Job = { redisPort: number; durationMs: number; shape: Shape; watched
   | { kind: "weir-consume"; target: Target; settleApart: boolean; batches?: number }
   | { kind: "raw-produce"; how: "pipeline" | "script" | "demo" }
   | { kind: "raw-consume"; how: "read-then-ack" | "ack-and-read" | "demo" }
-  | { kind: "bullmq-produce" | "bullmq-consume" }
+  | { kind: "bullmq-produce" }
+  | { kind: "bullmq-consume"; concurrency: number }
   | { kind: "nats-produce" | "nats-consume"; natsPort: number }
   | { kind: "end-to-end"; target: Target; pauseMs: number | "as told"; messages: number; loadPerSecond: number }
   | { kind: "growth"; target: Target; entries: number }

@@ -1,6 +1,7 @@
 // The aims that were set for the hot paths, each with what this run measured. It judges nothing.
 import {
   BULLMQ,
+  BULLMQ_100,
   CORE,
   nameOf,
   type Operation,
@@ -22,9 +23,12 @@ export function compareWithAims(results: Omit<Results, "aims">): Aim[] {
   };
   const both = (...parts: (string | undefined)[]) => parts.filter((part) => part !== undefined).join(", ") || undefined;
   const labelled = (label: string, value: string | undefined) => value && `${label} ${value}`;
+  const speed = (operation: Operation, system: string) => row(operation, system)?.messagesPerSecond.median ?? 0;
+  const fasterBullmq = (operation: Operation) =>
+    speed(operation, BULLMQ_100) > speed(operation, BULLMQ) ? BULLMQ_100 : BULLMQ;
   const bullmq = (operation: Operation) => [
-    labelled(`${operation}: Node`, ratio(operation, NODE, BULLMQ)),
-    labelled("workerd REST", ratio(operation, REST, BULLMQ)),
+    labelled(`${operation}: Node`, ratio(operation, NODE, fasterBullmq(operation))),
+    labelled("workerd REST", ratio(operation, REST, fasterBullmq(operation))),
   ];
   const at20 = distance.find(({ latencyMs, system }) => latencyMs === 20 && system === REST);
   const commands = (operation: Operation) => row(operation, REST)?.commandsPerMessage?.toFixed(3);
@@ -46,7 +50,7 @@ export function compareWithAims(results: Omit<Results, "aims">): Aim[] {
     },
     { about: "the same through workerd over REST", aim: "0.6", measured: ratio("consume", REST, RAW_CONSUME) },
     {
-      about: "against BullMQ, matched batches in flight",
+      about: "against BullMQ, matched batches in flight (its better concurrency)",
       aim: "5",
       measured: both(...bullmq("produce"), ...bullmq("consume")),
     },

@@ -128,17 +128,23 @@ function weirCells(server: Server, shape: Shape): Cell[] {
 export const RAW_PRODUCE = "ioredis pipelined XADD";
 export const RAW_CONSUME = "ioredis XREADGROUP, then XACK";
 export const BULLMQ = "BullMQ";
+export const BULLMQ_100 = "BullMQ, concurrency 100";
 
 function peerCells({ nats }: Stack, shape: Shape): Cell[] {
   const produce = { operation: "produce" as const, shape };
   const consume = { operation: "consume" as const, shape };
+  const inFlight = shape.batch * shape.connections;
   const cells: Cell[] = [
     { ...produce, system: RAW_PRODUCE, job: { kind: "raw-produce", how: "pipeline" } },
     { ...consume, system: RAW_CONSUME, job: { kind: "raw-consume", how: "read-then-ack" } },
     { ...consume, system: "ioredis [XACK, XREADGROUP]", job: { kind: "raw-consume", how: "ack-and-read" } },
     { ...produce, system: BULLMQ, job: { kind: "bullmq-produce" } },
-    { ...consume, system: BULLMQ, job: { kind: "bullmq-consume" } },
+    { ...consume, system: BULLMQ, job: { kind: "bullmq-consume", concurrency: inFlight } },
   ];
+  // As many jobs at once as Weir has messages are not what suits it best.
+  if (inFlight > 100) {
+    cells.push({ ...consume, system: BULLMQ_100, job: { kind: "bullmq-consume", concurrency: 100 } });
+  }
   if (shape.batch <= 100) {
     cells.push(
       { ...produce, system: "Redis' demo pattern", job: { kind: "raw-produce", how: "demo" } },
