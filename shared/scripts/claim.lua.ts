@@ -30,6 +30,11 @@ local most = math.min(tonumber(ARGV[5]), math.floor(tonumber(ARGV[6]) / tonumber
 most = math.max(1, most)
 
 local candidates = {}
+local function consider(entry)
+  -- Force may break a running lease, but a last delivery that runs still has its chance to be acknowledged.
+  if entry.deliveries < maxDeliveries or entry.idleMs >= ackWaitMs then candidates[#candidates + 1] = entry end
+end
+
 if #ARGV > 9 then
   local seen = {}
   for i = 10, #ARGV do
@@ -37,7 +42,7 @@ if #ARGV > 9 then
     local entry = raw and decodePending(raw)
     if entry and entry.idleMs >= leastIdleMs and not seen[entry.id] then
       seen[entry.id] = true
-      candidates[#candidates + 1] = entry
+      consider(entry)
     end
   end
 else
@@ -45,7 +50,7 @@ else
   for _ = 1, SLICES do
     local found
     found, cursor = findExpired(keys.stream, group, cursor, SLICE, leastIdleMs)
-    for _, entry in ipairs(found) do candidates[#candidates + 1] = entry end
+    for _, entry in ipairs(found) do consider(entry) end
     if cursor == '-' or #candidates >= most then break end
   end
 end

@@ -106,8 +106,8 @@ export async function redrive(stream: EventStream, group: string, request: Redri
   let redriven = 0;
   if (ids !== undefined) {
     // As many in one step as their size allows; each step says how far it came.
-    for (let rest = [...new Set(ids)].slice(0, limit); rest.length > 0; ) {
-      const { count, last } = await step(limit, "ids", ...rest);
+    for (let rest = [...new Set(ids)]; rest.length > 0 && redriven < limit; ) {
+      const { count, last } = await step(limit - redriven, "ids", ...rest);
       redriven += count;
       rest = last === null ? [] : rest.slice(rest.indexOf(last) + 1);
     }

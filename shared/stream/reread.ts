@@ -44,8 +44,9 @@ export async function replayToGroup(stream: EventStream, group: string, request:
   let replayed = 0;
   if (ids !== undefined) {
     // As many in one step as their size allows; each step says how far it came.
-    for (let rest = [...new Set(ids)].slice(0, limit); rest.length > 0; ) {
-      const [count, last = null] = asArray(await sendToGroup(stream, group, callFor(limit, "ids", ...rest)));
+    for (let rest = [...new Set(ids)]; rest.length > 0 && replayed < limit; ) {
+      const call = callFor(limit - replayed, "ids", ...rest);
+      const [count, last = null] = asArray(await sendToGroup(stream, group, call));
       replayed += asNumber(count);
       const lastId = asTextOrNull(last);
       rest = lastId === null ? [] : rest.slice(rest.indexOf(lastId) + 1);

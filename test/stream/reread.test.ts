@@ -199,4 +199,21 @@ describe("claim", () => {
     expect((await listDeadLetters(stream, "g", { limit: 9 })).items).toHaveLength(1);
     expect((await listPending(stream, "g", { limit: 9, consumer: "b" })).items).toHaveLength(claimed.length);
   });
+
+  test("by force leaves a last delivery that is running where it is", async () => {
+    const stream = await makeStream(["g"]);
+    await configureGroup(stream, "g", undefined, { maxDeliveries: 1 });
+    const ids = await produceNumbers(stream, 1);
+    const acks = leasesOf((await poll(stream, "g", { consumer: "a" })).messages);
+    expect(await claim(stream, "g", { consumer: "b", ids, minIdleMs: 0, force: true, limit: 1 })).toEqual([]);
+    expect(await settleSome(stream, "g", { acks })).toMatchObject({ acked: 1 });
+  });
+});
+
+test("limits of replay and redrive count what comes back, not what was asked for", async () => {
+  const stream = await makeStream(["g"]);
+  const { ids } = await produce(stream, [{ type: "a" }, { type: "b" }]);
+  await seek(stream, "g", { kind: "last" });
+  expect(await replayToGroup(stream, "g", { ids, type: "b", limit: 1 })).toBe(1);
+  expect(await replayToGroup(stream, "g", { ids: ["1-1", ...ids], limit: 1 })).toBe(1);
 });
