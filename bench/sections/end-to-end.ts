@@ -43,12 +43,16 @@ export async function measureEndToEnd(
     await run("idle, polling every 10 ms", 10);
     if (!options.quick) await run("idle, pausing as pollAfterMs says", "as told", 0, 20);
     const half = halfLoad(throughput, system);
-    if (half !== undefined) await run(`half load (${Math.round(half)} messages/s in batches of 10)`, 1, half);
+    if (half !== undefined)
+      await run(`under load (${Math.round(half)} messages/s in batches of 10, in and out)`, 1, half);
   }
   return results;
 }
 
-/** Half of what is reached in batches of 10, or, where that was not measured, a tenth of what is in batches of 100. */
+/**
+ * About half of what the machine can do in batches of 10, both ways at once. Where batches of 10 were not measured
+ * (--quick), it is guessed low by those of 100.
+ */
 function halfLoad(throughput: readonly Throughput[], system: string): number | undefined {
   const reached = (batch: number) =>
     throughput
