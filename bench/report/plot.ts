@@ -52,7 +52,7 @@ function layOut(panels: readonly Panel[], title: string): EChartsCoreOption {
         textStyle: { fontSize: 14 },
       })),
     ],
-    legend: panels.some((panel) => !isBars(panel)) ? { bottom: 4, type: "plain" } : { show: false },
+    legend: panels.some((panel) => !isBars(panel)) ? { bottom: 4, type: "plain", itemGap: 30 } : { show: false },
     grid: panels.map((panel, i) => ({
       left: left(i) + (isBars(panel) ? 215 : 75),
       top: top(i) + 40,
