@@ -52,7 +52,8 @@ export function createApp(host: Host, now: () => number = Date.now): OpenAPIHono
     const redis = new Redis(connection);
     c.set("weir", { config, redis, cache, now, runReaper: () => host.runReaper(config, redis, now()) });
     await next();
-    if (redis.usage.roundTrips > 0) c.header("server-timing", serverTiming(redis.usage));
+    // Not c.header(): after the answer is made that would copy it, as a stream.
+    if (redis.usage.roundTrips > 0) c.res.headers.set("server-timing", serverTiming(redis.usage));
     await end();
   });
   app.use("/v1/*", authenticate);
