@@ -30,7 +30,7 @@ const MOST_BACKOFF_MS = 12 * 3_600_000;
 const threshold = setting(0, Number.MAX_SAFE_INTEGER);
 
 const GroupSettings = z.strictObject({
-  start: Start.optional(),
+  start: Start.nullish(),
   ackWaitMs: setting(1_000, 12 * 3_600_000),
   maxDeliveries: setting(1, 100),
   backoff: z
@@ -117,7 +117,7 @@ export function groupRoutes(app: OpenAPIHono<AppEnv>): void {
         alertDeadLetters: deadLetters,
       };
       const stream = openStream(weir.redis, weir.config.keyPrefix, params.stream);
-      const { created } = await configureGroup(stream, params.group, start, patch);
+      const { created } = await configureGroup(stream, params.group, start ?? undefined, patch);
       if (alerts != null) await visitSoon(stream, weir.config.keyPrefix, weir.now());
       weir.cache.forgetGroup(stream, params.group);
       return c.json(await groupInfo(stream, params.group, weir.now()), created ? 201 : 200);

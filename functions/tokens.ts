@@ -36,7 +36,7 @@ export function tokenRoutes(app: OpenAPIHono<AppEnv>): void {
         }),
       ),
       answers: {
-        201: { description: "The token", schema: z.object({ token: z.string(), expiresAt: z.int() }) },
+        200: { description: "The token", schema: z.object({ token: z.string(), expiresAt: z.int() }) },
       },
       errors: ["misconfigured"],
     },
@@ -46,7 +46,7 @@ export function tokenRoutes(app: OpenAPIHono<AppEnv>): void {
       // A JWT's times are whole seconds.
       const exp = Math.floor((weir.now() + body.expiresInMs) / 1000);
       const claims = { sub: body.subject, jti: crypto.randomUUID(), exp, scope: body.scope };
-      return c.json({ token: await sign(claims, tokenSecret, "HS256"), expiresAt: exp * 1000 }, 201);
+      return c.json({ token: await sign(claims, tokenSecret, "HS256"), expiresAt: exp * 1000 });
     },
   );
 }

@@ -37,7 +37,8 @@ end
 -- Messages that may be copied in one step, so that Redis is not held up for long, however large they are.
 local STEP_BYTES = 4 * 1024 * 1024
 local function stepSize(keys, most)
-  local maxMessageBytes = tonumber(call('HGET', keys.config, 'maxMessageBytes') or 65536)
+  local settings = call('HMGET', keys.config, 'maxMessageBytes', 'largestMessageBytes')
+  local maxMessageBytes = math.max(tonumber(settings[1] or 65536), tonumber(settings[2] or 0))
   return math.max(1, math.min(most, math.floor(STEP_BYTES / maxMessageBytes)))
 end
 
@@ -85,10 +86,10 @@ local function readAgain(keys, members)
 end
 
 -- The members that a consumer has in hand, of the first 1,000 that are in hand at all.
-local function ownHanded(due, consumer)
+local function ownHanded(due, consumer, most)
   local own = {}
   for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', '(0', 'LIMIT', 0, 1000)) do
-    if readMember(member).consumer == consumer then own[#own + 1] = member end
+    if #own < most and readMember(member).consumer == consumer then own[#own + 1] = member end
   end
   return own
 end

@@ -20,13 +20,13 @@ export const claimScript = defineScript(
 local SLICE, SLICES = 1000, 10
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3] }
 local group, consumer = ARGV[1], ARGV[2]
-local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes')
+local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes', 'largestMessageBytes')
 local ackWaitMs = tonumber(settings[1] or ARGV[7])
 local maxDeliveries = tonumber(settings[2] or ARGV[8])
 local leastIdleMs = tonumber(ARGV[3])
 if leastIdleMs < 0 then leastIdleMs = ackWaitMs end
 if leastIdleMs < ackWaitMs and ARGV[4] ~= '1' then return reply({ 'needs-force', ackWaitMs }) end
-local most = math.min(tonumber(ARGV[5]), math.floor(tonumber(ARGV[6]) / tonumber(settings[3] or ARGV[9])))
+local most = math.min(tonumber(ARGV[5]), math.floor(tonumber(ARGV[6]) / math.max(tonumber(settings[3] or ARGV[9]), tonumber(settings[4] or 0))))
 most = math.max(1, most)
 
 local candidates = {}

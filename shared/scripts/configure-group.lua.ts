@@ -3,9 +3,9 @@ import { POSITION_LUA } from "./position.ts";
 
 /**
  * Creates the group if it is not there, and applies settings.
- * KEYS: stream, config
+ * KEYS: stream, config, again, due
  * ARGV: group, start ('' when the request names none), id to start after ('$': the end, '0-0': the beginning),
- *       number of fields to remove, those, then fields and values to set
+ *       JSON list of a group's fields, number of fields to remove, those, then fields and values to set
  * Returns 'created' | 'updated' | 'unknown-stream' | 'other-start'
  */
 export const configureGroupScript = defineScript(
@@ -23,13 +23,18 @@ end
 if exists and start ~= '' and call('HGET', config, 'start:' .. group) ~= start then return reply('other-start') end
 
 if not exists then
+  -- What a group of that name left that another client destroyed is not this one's.
+  local stale = {}
+  for i, field in ipairs(cjson.decode(ARGV[4])) do stale[i] = field .. ':' .. group end
+  call('HDEL', config, unpack(stale))
+  call('UNLINK', KEYS[3], KEYS[4])
   call('XGROUP', 'CREATE', stream, group, after, entriesRead(stream, after))
   call('HSET', config, 'start:' .. group, start == '' and 'latest' or start)
 end
 
-local removals = tonumber(ARGV[4])
-if removals > 0 then call('HDEL', config, unpack(ARGV, 5, 4 + removals)) end
-if #ARGV > 4 + removals then call('HSET', config, unpack(ARGV, 5 + removals)) end
+local removals = tonumber(ARGV[5])
+if removals > 0 then call('HDEL', config, unpack(ARGV, 6, 5 + removals)) end
+if #ARGV > 5 + removals then call('HSET', config, unpack(ARGV, 6 + removals)) end
 return reply(exists and 'updated' or 'created')
 `,
 );

@@ -23,11 +23,19 @@ if created then
   call('XGROUP', 'DESTROY', stream, '@create')
   -- Settings left by a stream that another client deleted are not this one's.
   call('DEL', config)
-  call('HSET', config, 'incarnation', ARGV[1])
 end
+-- Also for a stream that is adopted: what its predecessors of the name answered must not count.
+call('HSETNX', config, 'incarnation', ARGV[1])
+local DEFAULT_BYTES = 65536
+local bytesBefore = tonumber(call('HGET', config, 'maxMessageBytes') or DEFAULT_BYTES)
 local removals = tonumber(ARGV[2])
 if removals > 0 then call('HDEL', config, unpack(ARGV, 3, 2 + removals)) end
 if #ARGV > 2 + removals then call('HSET', config, unpack(ARGV, 3 + removals)) end
+-- Where the limit is lowered, larger messages may be there still: batches are bounded by the largest that it has been.
+if not created and tonumber(call('HGET', config, 'maxMessageBytes') or DEFAULT_BYTES) < bytesBefore then
+  local largest = tonumber(call('HGET', config, 'largestMessageBytes') or 0)
+  call('HSET', config, 'largestMessageBytes', math.max(largest, bytesBefore))
+end
 return reply(created and 1 or 0)
 `,
 );

@@ -10,7 +10,8 @@ import { defineReadingScript } from "../redis/script.ts";
 export const readRangeScript = defineReadingScript(
   "read-range",
   /* lua */ `
-local maxMessageBytes = tonumber(call('HGET', KEYS[2], 'maxMessageBytes') or ARGV[6])
+local settings = call('HMGET', KEYS[2], 'maxMessageBytes', 'largestMessageBytes')
+local maxMessageBytes = math.max(tonumber(settings[1] or ARGV[6]), tonumber(settings[2] or 0))
 local count = math.max(1, math.min(tonumber(ARGV[4]), math.floor(tonumber(ARGV[5]) / maxMessageBytes)))
 local entries = call(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', count + 1)
 local more = #entries > count

@@ -31,10 +31,10 @@ local CLOCK_SKEW_MS = 5000
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
 local group, consumer, recover = ARGV[1], ARGV[2], ARGV[9] == '1'
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
-  'cursor:' .. group, 'againDue:' .. group, 'gap:' .. group)
+  'cursor:' .. group, 'againDue:' .. group, 'gap:' .. group, 'largestMessageBytes')
 local ackWaitMs = tonumber(settings[1] or ARGV[5])
 local maxDeliveries = tonumber(settings[2] or ARGV[6])
-local maxMessageBytes = tonumber(settings[3] or ARGV[7])
+local maxMessageBytes = math.max(tonumber(settings[3] or ARGV[7]), tonumber(settings[7] or 0))
 local againDueMs = tonumber(settings[5] or nil)
 -- COUNT cannot limit bytes, so the largest message that there may be does.
 local room = math.max(1, math.min(tonumber(ARGV[3]), math.floor(tonumber(ARGV[4]) / maxMessageBytes)))
@@ -72,7 +72,7 @@ if isDue and not alone and handed < room then
   local now = string.format('%.0f', nowMs)
   local members
   if recover then
-    members = ownHanded(keys.due, consumer)
+    members = ownHanded(keys.due, consumer, room - handed + POISON_AT_ONCE)
   else
     members = call('ZRANGEBYSCORE', keys.due, '-' .. now, now, 'LIMIT', 0, room - handed + POISON_AT_ONCE)
   end

@@ -47,7 +47,7 @@ if #own == PAGE then return reply({ handedOver, 1 }) end
 -- The side store: what it has in hand there.
 local nowMs = redisNowMs()
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'againDue:' .. group)
-local members = settings[2] and ownHanded(keys.due, consumer) or {}
+local members = settings[2] and ownHanded(keys.due, consumer, 1000) or {}
 for _, member in ipairs(members) do
   local entry = readMember(member)
   if target == '' then

@@ -52,21 +52,27 @@ if pendingCount > heldCount then
   end
 end
 
--- The side store needs no holders: only what has no try left is taken out.
+-- The side store needs no holders: only what has no try left is taken out. Payloads are read of that alone.
+local moreAgain = false
 if settings[4] then
   local now = string.format('%.0f', redisNowMs())
-  local poison = {}
-  for _, entry in ipairs(readAgain(keys, call('ZRANGEBYSCORE', keys.due, '-' .. now, '(0', 'LIMIT', 0, slice))) do
-    if entry.deliveries >= maxDeliveries then
-      if #poison == 0 then beginWriting(keys, group) end
+  local spent = {}
+  for _, member in ipairs(call('ZRANGEBYSCORE', keys.due, '-' .. now, '(0', 'LIMIT', 0, slice)) do
+    if readMember(member).deliveries >= maxDeliveries then spent[#spent + 1] = member end
+  end
+  if #spent > 0 then
+    local step = stepSize(keys, 100)
+    moreAgain = #spent > step
+    beginWriting(keys, group)
+    local poison = readAgain(keys, { unpack(spent, 1, math.min(#spent, step)) })
+    for _, entry in ipairs(poison) do
       entry.reason = 'max-deliveries'
       deadLetter(keys, group, entry)
-      poison[#poison + 1] = entry
     end
+    removeAgain(keys, poison)
+    expired, deadLettered = expired + #poison, deadLettered + #poison
   end
-  removeAgain(keys, poison)
-  expired, deadLettered = expired + #poison, deadLettered + #poison
 end
-return reply({ expired, deadLettered, missing, nextCursor == '-' and 0 or 1 })
+return reply({ expired, deadLettered, missing, (nextCursor ~= '-' or moreAgain) and 1 or 0 })
 `,
 );

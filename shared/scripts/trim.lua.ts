@@ -24,9 +24,10 @@ local MOST_COPIES, COPIED_BYTES = 200, 4 * 1024 * 1024
 
 local stream, config = KEYS[1], KEYS[2]
 local nowMs, most, exact = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
-local settings = call('HMGET', config, 'maxAgeMs', 'maxLength', 'unfinished', 'deleteAcknowledged', 'maxMessageBytes')
+local settings = call('HMGET', config, 'maxAgeMs', 'maxLength', 'unfinished', 'deleteAcknowledged', 'maxMessageBytes',
+  'largestMessageBytes')
 local unfinished = settings[3] or 'keep'
-local copies = math.max(1, math.min(MOST_COPIES, math.floor(COPIED_BYTES / tonumber(settings[5] or 65536))))
+local copies = math.max(1, math.min(MOST_COPIES, math.floor(COPIED_BYTES / math.max(tonumber(settings[5] or 65536), tonumber(settings[6] or 0)))))
 local cut, maxLength, deleteAcknowledged
 if ARGV[5] == 'given' then
   cut, maxLength = ARGV[6] ~= '' and ARGV[6] or nil, tonumber(ARGV[7])

@@ -1,6 +1,7 @@
 import { WeirError } from "../errors.ts";
 import { idBefore, type Position } from "../ids.ts";
 import { registryKey } from "../keys.ts";
+import { asTextOrNull } from "../redis/reply.ts";
 import { configureGroupScript } from "../scripts/configure-group.lua.ts";
 import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
 import { deleteGroupScript } from "../scripts/delete-group.lua.ts";
@@ -8,6 +9,7 @@ import { deleteStreamScript } from "../scripts/delete-stream.lua.ts";
 import { type StreamInfo, streamInfo } from "./inspect.ts";
 import { type ALERT_FIELDS, GROUP_FIELDS, type GroupMetric, type Patch, patchArguments } from "./settings.ts";
 import { type EventStream, groupKeys, unknownGroup, unknownStream } from "./stream.ts";
+import { forgetStreamCall } from "./upkeep.ts";
 
 export type StreamPatch = Patch<
   | "maxAgeMs"
@@ -42,8 +44,9 @@ export async function configureStream(
     .send({ ...call, args: [crypto.randomUUID(), ...patchArguments(patch)] })
     .catch(async (error: unknown) => {
       // What is no stream must not stay in the list of streams.
-      if (error instanceof WeirError && error.code === "conflict")
-        await redis.send(["ZREM", registryKey(keyPrefix), name]);
+      if (error instanceof WeirError && error.code === "conflict") {
+        await redis.send(forgetStreamCall(keyPrefix, name, String(nowMs)));
+      }
       throw error;
     });
   return { created: created === 1, info: await streamInfo(stream) };
@@ -55,13 +58,14 @@ export async function configureStream(
  */
 export async function deleteStream(stream: EventStream, keyPrefix: string): Promise<void> {
   const { keys, redis, name } = stream;
+  const registered = asTextOrNull(await redis.send(["ZSCORE", registryKey(keyPrefix), name]));
   const deleted = await redis.send({
     script: deleteStreamScript,
     keys: [keys.stream, keys.config],
     args: [keys.dead(""), keys.again(""), keys.againDue("")],
   });
-  // The registry last: a crash in between leaves a name that the reaper forgets.
-  await redis.send(["ZREM", registryKey(keyPrefix), name]);
+  // The registry last: a crash in between leaves a name that the reaper forgets. A PUT in between registers it anew.
+  if (registered !== null) await redis.send(forgetStreamCall(keyPrefix, name, registered));
   if (deleted !== 1) throw unknownStream(stream);
 }
 
@@ -80,8 +84,15 @@ export async function configureGroup(
   const fields = Object.fromEntries(Object.entries(patch).map(([name, value]) => [`${name}:${group}`, value]));
   const outcome = await stream.redis.send({
     script: configureGroupScript,
-    keys: [stream.keys.stream, stream.keys.config],
-    args: [group, nameOfStart(start), lastReadBefore(start), ...patchArguments(fields)],
+    keys: [stream.keys.stream, stream.keys.config, stream.keys.again(group), stream.keys.againDue(group)],
+    args: [
+      group,
+      nameOfStart(start),
+      lastReadBefore(start),
+      // Its dead letters stay: nobody asked for them to go.
+      JSON.stringify(GROUP_FIELDS.filter((field) => field !== "deadSince")),
+      ...patchArguments(fields),
+    ],
   });
   if (outcome === "unknown-stream") throw unknownStream(stream);
   if (outcome === "other-start") {

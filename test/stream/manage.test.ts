@@ -3,9 +3,10 @@ import { registryKey } from "../../shared/keys.ts";
 import { groupInfo, listPending, listStreams, streamInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup, configureStream, deleteGroup, deleteStream } from "../../shared/stream/manage.ts";
 import { produce } from "../../shared/stream/produce.ts";
+import { replayToGroup } from "../../shared/stream/reread.ts";
 import { openStream } from "../../shared/stream/stream.ts";
 import { nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
-import { makeStream, produceNumbers } from "../support/streams.ts";
+import { makeStream, poll, produceNumbers } from "../support/streams.ts";
 
 function unmade(name = "s") {
   const prefix = uniquePrefix();
@@ -76,4 +77,50 @@ test.each([
   await nativeClient().xtrim(stream.keys.stream, "MAXLEN", 7);
   await configureGroup(stream, "g", start, {});
   expect(await groupInfo(stream, "g", Date.now())).toMatchObject({ lag, lagIs: "exact" });
+});
+
+test("a stream that is deleted and put at once is never there without the reaper knowing it", async () => {
+  for (let round = 0; round < 50; round++) {
+    const { prefix, stream, native } = unmade();
+    await configureStream(stream, prefix, {}, 1);
+    await Promise.allSettled([
+      deleteStream({ ...stream, redis: openRedis() }, prefix),
+      configureStream({ ...stream, redis: openRedis() }, prefix, {}, 2 + round),
+    ]);
+    const [exists, score] = [await native.exists(stream.keys.stream), await native.zscore(registryKey(prefix), "s")];
+    expect(exists === 0 || score !== null, `round ${round}`).toBe(true);
+  }
+});
+
+test("an adopted stream that is deleted and adopted anew does not answer what its predecessor was asked", async () => {
+  const { prefix, stream, native } = unmade();
+  const adopt = async () => {
+    await native.xadd(stream.keys.stream, "*", "data", "1");
+    await configureStream(stream, prefix, {}, 0);
+    return produce(stream, [{ data: "2" }], "key");
+  };
+  const first = await adopt();
+  await deleteStream(stream, prefix);
+  expect(await adopt()).not.toEqual({ ids: first.ids, replayed: true });
+  expect(await streamInfo(stream)).toMatchObject({ length: 2 });
+});
+
+test("batches stay bounded by messages that were allowed before the limit was lowered", async () => {
+  const megabyte = JSON.stringify("x".repeat(1024 * 1024));
+  const stream = await makeStream(["g"], { settings: { maxMessageBytes: 2 * 1024 * 1024 } });
+  for (let i = 0; i < 12; i++) await produce(stream, [{ data: megabyte }]);
+  await configureStream(stream, stream.prefix, { maxMessageBytes: 1_024 }, 0);
+  expect((await poll(stream, "g")).messages.length).toBeLessThanOrEqual(4);
+});
+
+test("a group gets nothing of one of its name that another client destroyed", async () => {
+  const stream = await makeStream(["g"]);
+  const native = nativeClient();
+  await configureGroup(stream, "g", undefined, { maxDeliveries: 1 });
+  const ids = await produceNumbers(stream, 1);
+  await replayToGroup(stream, "g", { ids, limit: 1 });
+  await native.xgroup("DESTROY", stream.keys.stream, "g");
+  expect(await configureGroup(stream, "g", { kind: "last" }, {})).toEqual({ created: true });
+  expect(await groupInfo(stream, "g", 0)).toMatchObject({ delayed: 0, config: { maxDeliveries: 5 } });
+  expect((await poll(stream, "g")).messages).toEqual([]);
 });
