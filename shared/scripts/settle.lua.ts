@@ -2,6 +2,7 @@ import { defineScript } from "../redis/script.ts";
 import { AGAIN_LUA } from "./again.ts";
 import { DEAD_LETTER_LUA } from "./dead-letter.ts";
 import { EXPIRED_LUA } from "./expired.ts";
+import { HOLDERS_LUA } from "./holders.ts";
 
 /**
  * Extends, retries and rejects deliveries: each only while that very delivery still holds its message. What has expired
@@ -17,6 +18,7 @@ export const settleScript = defineScript(
   EXPIRED_LUA,
   DEAD_LETTER_LUA,
   AGAIN_LUA,
+  HOLDERS_LUA,
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
 local group = ARGV[1]
@@ -79,7 +81,7 @@ local function holds(item, holders)
     if not raw then return false, 'settled' end
     holder = decodePending(raw)
     -- Weir's own holders hand nothing on: the delivery that expired is still the last one.
-    if holder.consumer:sub(1, 6) ~= '@held:' then return false, 'superseded' end
+    if not isHolder(holder.consumer) then return false, 'superseded' end
   end
   if holder.deliveries ~= item.deliveries then return false, 'superseded' end
   return true
