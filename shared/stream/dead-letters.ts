@@ -10,6 +10,7 @@ import { deleteDeadLettersScript } from "../scripts/delete-dead-letters.lua.ts";
 import { redriveScript } from "../scripts/redrive.lua.ts";
 import type { Page } from "./inspect.ts";
 import { decodeRange, rangeCall } from "./messages.ts";
+import { inSteps } from "./steps.ts";
 import { type EventStream, groupError, groupKeys, sendToGroup } from "./stream.ts";
 
 /** Why a message went to the dead letters. */
@@ -97,30 +98,12 @@ export interface Redrive {
  */
 export async function redrive(stream: EventStream, group: string, request: Redrive): Promise<number> {
   const { ids, reason = "", type = "", limit } = request;
-  const step = async (most: number, ...selection: readonly (string | number)[]) => {
+  return inSteps(ids === undefined ? { from: "-" } : { ids }, limit, async (most, ...selection) => {
     const args = [group, reason, type, most, ...selection];
     const call = { script: redriveScript, keys: groupKeys(stream, group), args };
     const [count, last = null] = asArray(await sendToGroup(stream, group, call));
     return { count: asNumber(count), last: asTextOrNull(last) };
-  };
-  let redriven = 0;
-  if (ids !== undefined) {
-    // As many in one step as their size allows; each step says how far it came.
-    for (let rest = [...new Set(ids)]; rest.length > 0 && redriven < limit; ) {
-      const { count, last } = await step(limit - redriven, "ids", ...rest);
-      redriven += count;
-      rest = last === null ? [] : rest.slice(rest.indexOf(last) + 1);
-    }
-    return redriven;
-  }
-  let from: string | null = "-";
-  // Step by step, so that many do not block Redis; killed in between, what was moved was moved whole.
-  while (from !== null && redriven < limit) {
-    const { count, last }: Awaited<ReturnType<typeof step>> = await step(limit - redriven, "range", from);
-    redriven += count;
-    from = last === null ? null : `(${last}`;
-  }
-  return redriven;
+  });
 }
 
 /** Dead letters deleted in one step by age. */

@@ -4,6 +4,7 @@ import { replayScript } from "../scripts/replay.lua.ts";
 import { seekScript } from "../scripts/seek.lua.ts";
 import { lastReadBefore } from "./manage.ts";
 import { boundOf } from "./messages.ts";
+import { inSteps } from "./steps.ts";
 import { type EventStream, sendToGroup } from "./stream.ts";
 
 /** Two ways for a group to get messages again: moving its cursor, and copies beside it. */
@@ -36,31 +37,15 @@ export interface GroupReplay {
 export async function replayToGroup(stream: EventStream, group: string, request: GroupReplay): Promise<number> {
   const { ids, start, end, type = "", limit } = request;
   const { keys } = stream;
-  const callFor = (most: number, ...selection: readonly (string | number)[]) => ({
-    script: replayScript,
-    keys: [keys.stream, keys.config, keys.again(group), keys.againDue(group)],
-    args: [group, type, most, ...selection],
-  });
-  let replayed = 0;
-  if (ids !== undefined) {
-    // As many in one step as their size allows; each step says how far it came.
-    for (let rest = [...new Set(ids)]; rest.length > 0 && replayed < limit; ) {
-      const call = callFor(limit - replayed, "ids", ...rest);
-      const [count, last = null] = asArray(await sendToGroup(stream, group, call));
-      replayed += asNumber(count);
-      const lastId = asTextOrNull(last);
-      rest = lastId === null ? [] : rest.slice(rest.indexOf(lastId) + 1);
-    }
-    return replayed;
-  }
-  let from: string | null = boundOf(start, "-");
-  // Step by step, so that a long range does not block Redis.
-  while (from !== null && replayed < limit) {
-    const call = callFor(limit - replayed, "range", from, boundOf(end, "+"));
+  const from = boundOf(start, "-");
+  return inSteps(ids === undefined ? { from } : { ids }, limit, async (most, ...selection) => {
+    const until = selection[0] === "range" ? [boundOf(end, "+")] : [];
+    const call = {
+      script: replayScript,
+      keys: [keys.stream, keys.config, keys.again(group), keys.againDue(group)],
+      args: [group, type, most, ...selection, ...until],
+    };
     const [count, last = null] = asArray(await sendToGroup(stream, group, call));
-    replayed += asNumber(count);
-    const lastId = asTextOrNull(last);
-    from = lastId === null ? null : `(${lastId}`;
-  }
-  return replayed;
+    return { count: asNumber(count), last: asTextOrNull(last) };
+  });
 }
