@@ -62,7 +62,7 @@ function aborted(signal: AbortSignal): Promise<undefined> {
 
 function readyText(url: string, { rootToken }: Settings): string {
   const headers = `-H 'authorization: Bearer ${rootToken}' -H 'content-type: application/json'`;
-  return `ready ${url} root token ${rootToken}\n  curl -X PUT ${url}/v1/streams/orders ${headers} -d '{}'`;
+  return `ready ${url} root token ${rootToken}, try: curl -X PUT ${url}/v1/streams/orders ${headers} -d '{}'`;
 }
 
 function fail(message: string): number {

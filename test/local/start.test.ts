@@ -110,7 +110,7 @@ describe("npm start", () => {
   it("says where it is, with what token and a first request, and is there", async () => {
     const run = await ready(await start({ ROOT_TOKEN: "let-me-in" }));
     const url = `http://127.0.0.1:${run.port}`;
-    expect(run.out()).toContain(`ready ${url} root token let-me-in\n`);
+    expect(run.out()).toContain(`ready ${url} root token let-me-in, try: curl -X PUT ${url}/v1/streams/orders `);
     expect(run.out()).toContain(`curl -X PUT ${url}/v1/streams/orders -H 'authorization: Bearer let-me-in'`);
     expect(run.err()).toBe("");
     expect((await fetch(`${url}/healthz`)).status).toBe(200);
