@@ -36,9 +36,11 @@ function tooLarge(): WeirError {
   return new WeirError("payload-too-large", `a body may have ${MOST_BODY_BYTES} bytes`);
 }
 
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
 function decodeUtf8(bytes: Uint8Array | ArrayBuffer): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return utf8.decode(bytes);
   } catch (error) {
     throw new WeirError("invalid-request", "the body is not valid UTF-8", { cause: error });
   }

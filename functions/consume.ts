@@ -43,7 +43,7 @@ const settleLists = {
 type SettleLists = z.output<z.ZodObject<typeof settleLists>>;
 
 /** At most 1,000 leases in all, and none in two lists: what was meant then? */
-function checkLists(lists: SettleLists, context: z.RefinementCtx): void {
+function checkLists({ value: lists, issues }: z.core.ParsePayload<SettleLists>): void {
   // One list, with a limit of its own: the usual case.
   if (lists.retries.length + lists.rejects.length + lists.extends.length === 0) return;
   const listOf = new Map<string, string>();
@@ -54,20 +54,14 @@ function checkLists(lists: SettleLists, context: z.RefinementCtx): void {
     ...lists.extends.map((lease, i) => ({ list: "extends", i, lease, path: ["extends", i] })),
   ];
   if (entries.length > MOST_LEASES) {
-    context.addIssue({
-      code: "custom",
-      message: `expected at most ${MOST_LEASES} leases in all lists, got ${entries.length}`,
-    });
+    const message = `expected at most ${MOST_LEASES} leases in all lists, got ${entries.length}`;
+    issues.push({ code: "custom", message, input: lists });
   }
   for (const { list, lease, path } of entries) {
     const before = listOf.get(lease) ?? list;
     if (before !== list) {
-      context.addIssue({
-        code: "custom",
-        path,
-        message: `expected each lease in one list, got it in ${before} too`,
-        input: lease,
-      });
+      const message = `expected each lease in one list, got it in ${before} too`;
+      issues.push({ code: "custom", path, message, input: lease });
     }
     listOf.set(lease, before);
   }
@@ -110,7 +104,7 @@ export function consumeRoutes(app: OpenAPIHono<AppEnv>): void {
               description: "First what this consumer name still holds, each as another delivery",
             }),
           })
-          .superRefine(checkLists),
+          .check(checkLists),
       ),
       answers: {
         200: {
@@ -151,7 +145,7 @@ export function consumeRoutes(app: OpenAPIHono<AppEnv>): void {
         "its message, and are listed as `stale` otherwise. An extended lease stays valid under the same string.",
       params: GroupParams,
       query: nothing,
-      body: jsonBody(z.strictObject(settleLists).superRefine(checkLists)),
+      body: jsonBody(z.strictObject(settleLists).check(checkLists)),
       answers: { 200: { description: "What was settled", schema: z.object({ settled: SettledSchema }) } },
       errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown", "redis-full"],
     },

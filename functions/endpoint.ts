@@ -66,7 +66,7 @@ export function endpoint<Params extends z.ZodObject, Query extends z.ZodObject, 
 ): void {
   document(app, spec);
   app.on(spec.method.toUpperCase(), spec.path.replaceAll(/\{(\w+)\}/g, ":$1"), async (c) => {
-    if (spec.isPublic !== true) authorize(c, spec.permission ?? (spec.method === "get" ? "read" : "admin"));
+    if (spec.isPublic !== true) authorize(c, neededPermission(spec.method, spec.permission));
     const params = check(spec.params, c.req.param());
     const query = checkQuery(spec.query, c.req.queries());
     const body = await spec.body.read(c.req.raw);
@@ -75,6 +75,10 @@ export function endpoint<Params extends z.ZodObject, Query extends z.ZodObject, 
     }
     return handler({ params: params.value, query: query.value, body: body.value, weir: c.var.weir, c });
   });
+}
+
+function neededPermission(method: string, stated: Permission | undefined): Permission {
+  return stated ?? (method === "get" ? "read" : "admin");
 }
 
 /** Before anything of the request is read: who may not do it learns nothing of what was wrong with it. */
@@ -140,6 +144,7 @@ function document<Params extends z.ZodObject, Query extends z.ZodObject, Body>(
     summary,
     description,
     isPublic,
+    permission,
     params,
     query,
     body,
@@ -163,7 +168,8 @@ function document<Params extends z.ZodObject, Query extends z.ZodObject, Body>(
     summary,
     tags: [tag],
     ...(description === undefined ? {} : { description }),
-    security: isPublic === true ? [] : [{ token: [] }],
+    // The roles of a bearer token, since OpenAPI 3.1.
+    security: isPublic === true ? [] : [{ token: [neededPermission(method, permission)] }],
     request: {
       params,
       query,

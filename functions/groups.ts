@@ -1,6 +1,7 @@
 import { type OpenAPIHono, z } from "@hono/zod-openapi";
-import { type GroupInfo, groupInfo, listGroups, listPending } from "../shared/stream/inspect.ts";
+import { type GroupInfo, groupInfo, listGroups } from "../shared/stream/inspect.ts";
 import { configureGroup, deleteGroup, type GroupPatch, visitSoon } from "../shared/stream/manage.ts";
+import { listPending, parsePendingCursor } from "../shared/stream/pending.ts";
 import { replayToGroup, seek } from "../shared/stream/reread.ts";
 import { GROUP_DEFAULTS, type GroupMetric } from "../shared/stream/settings.ts";
 import { openStream } from "../shared/stream/stream.ts";
@@ -9,7 +10,6 @@ import { endpoint, jsonBody, noBody, nothing } from "./endpoint.ts";
 import {
   AnyName,
   Bound,
-  EntryId,
   EntryIds,
   GapSchema,
   GroupParams,
@@ -57,6 +57,17 @@ const GroupReplay = z
     ({ ids, start, end }) => (ids === undefined ? start !== undefined && end !== undefined : !start && !end),
     "expected either ids, or start and end",
   );
+
+/** Where a page of pending messages ended. */
+const PendingCursor = z.string().transform((text, context) => {
+  const cursor = parsePendingCursor(text);
+  if (cursor !== undefined) return cursor;
+  context.addIssue({
+    code: "custom",
+    message: "expected `next` of the page before, such as 1690000000000-0 or again:12.1b9d6bcd",
+  });
+  return z.NEVER;
+});
 
 const GroupSchema = z
   .object({
@@ -188,12 +199,17 @@ export function groupRoutes(app: OpenAPIHono<AppEnv>): void {
       method: "get",
       path: `${path}/pending`,
       tag,
-      summary: "List what was handed out and not acknowledged, by id",
+      summary: "List what was handed out and not settled",
+      description:
+        "All that the group's `pending` counts: first what Redis' own list of pending entries holds, by id; then what was " +
+        "retried, replayed or redriven and handed out again. What waits to be is `delayed`, and not listed. A message that " +
+        "was replayed while it was pending is there twice. Walking all pages meets all that stays pending, each once. A page " +
+        "may hold fewer than `limit`, even none, while `next` is not null.",
       params: GroupParams,
       query: z.strictObject({
         consumer: AnyName.optional(),
         minIdleMs: queryInteger(0, Number.MAX_SAFE_INTEGER).optional(),
-        cursor: EntryId.optional().openapi({ type: "string" }),
+        cursor: PendingCursor.optional().openapi({ type: "string" }),
         limit: Limit,
       }),
       body: noBody,

@@ -53,7 +53,7 @@ export const EntryIds = z
   .array(EntryId)
   .min(1)
   .max(1_000)
-  .openapi({ type: "array", items: { type: "string" } });
+  .openapi({ type: "array", items: { type: "string" }, minItems: 1, maxItems: 1_000 });
 
 /** Where a group begins to read; milliseconds may be a JSON number. */
 export const Start = z
@@ -88,5 +88,5 @@ export function setting(least: number, most: number) {
 /** What trimming took from a group that was not done with it. */
 export const GapSchema = z.object({ fromId: z.string(), toId: z.string(), messages: z.int() }).openapi("Gap");
 
-export const Limit = queryInteger(1, 1_000).default(100).openapi({ description: "1 to 1,000" });
+export const Limit = queryInteger(1, 1_000).default(100).openapi({ default: 100 });
 export const Next = z.string().nullable().openapi({ description: "Goes back as `cursor`; null at the end" });

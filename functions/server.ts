@@ -11,6 +11,7 @@ import { authenticate } from "./auth.ts";
 import { consumeRoutes } from "./consume.ts";
 import { consumerRoutes } from "./consumers.ts";
 import { deadLetterRoutes } from "./dead-letters.ts";
+import { docsRoute } from "./docs.ts";
 import { groupRoutes } from "./groups.ts";
 import { healthRoutes } from "./health.ts";
 import { messageRoutes } from "./messages.ts";
@@ -20,6 +21,9 @@ import { problemResponse } from "./problem.ts";
 import { reaperRoutes } from "./reaper.ts";
 import { streamRoutes } from "./streams.ts";
 import { tokenRoutes } from "./tokens.ts";
+
+/** These need neither settings nor Redis. */
+const NEED_NOTHING = ["/healthz", "/openapi.json", "/docs"];
 
 /** What one invocation has of its surroundings. */
 export interface Invocation {
@@ -46,8 +50,7 @@ export function createApp(host: Host, now: () => number = Date.now): OpenAPIHono
 
   app.onError((error) => problemResponse(error));
   app.use(async (c, next) => {
-    // These need neither settings nor Redis.
-    if (c.req.path === "/healthz" || c.req.path === "/openapi.json") return next();
+    if (NEED_NOTHING.includes(c.req.path)) return next();
     const { config, connection, end } = host.begin(c.env);
     const redis = new Redis(connection);
     c.set("weir", { config, redis, cache, now, runReaper: () => host.runReaper(config, redis, now()) });
@@ -71,6 +74,7 @@ export function createApp(host: Host, now: () => number = Date.now): OpenAPIHono
   metricsRoute(app);
   alertRoutes(app);
   openApiRoute(app);
+  docsRoute(app);
   app.notFound((c) => problemResponse(noSuchRoute(app, c.req.method, c.req.path)));
   return app;
 }

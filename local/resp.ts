@@ -71,24 +71,34 @@ export class ReplySplitter {
 
   /** Steps over one value (of an array: over its head). False when it is not all there yet. */
   private scanOne(): boolean {
-    const lineEnd = this.buffer.subarray(0, this.length).indexOf("\r\n", this.scanned);
-    if (lineEnd === -1) return false;
-    let end = lineEnd + 2;
-    let inside = 0;
-    const kind = this.buffer[this.scanned];
-    if (kind === type.bulk) {
-      const size = readInteger(this.buffer, this.scanned + 1);
-      if (size >= 0) end += size + 2;
-      if (end > this.length) return false;
-    } else if (kind === type.array) {
-      inside = Math.max(0, readInteger(this.buffer, this.scanned + 1));
-    } else if (kind !== type.status && kind !== type.error && kind !== type.integer) {
-      throw new Error(`not a Redis reply: it starts with byte ${kind}`);
-    }
+    const end = endOfValue(this.buffer, this.scanned, this.length);
+    if (end > this.length) return false;
+    this.missing += valuesInside(this.buffer, this.scanned) - 1;
     this.scanned = end;
-    this.missing += inside - 1;
     return true;
   }
+}
+
+/**
+ * Where a value (of an array: its head) ends.
+ *
+ * @param length how many bytes there are; Infinity is returned when these do not hold the value's first line
+ * @throws Error when the bytes are not RESP2
+ */
+function endOfValue(bytes: Buffer, from: number, length: number): number {
+  // Lines are short, and a call of indexOf() costs more than a few steps here.
+  let lineEnd = from;
+  while (lineEnd < length && bytes[lineEnd] !== cr) lineEnd++;
+  if (lineEnd + 1 >= length) return Number.POSITIVE_INFINITY;
+  const kind = bytes[from];
+  if (kind === type.bulk) return lineEnd + 2 + (bytes[from + 1] === type.error ? 0 : readInteger(bytes, from + 1) + 2);
+  if (kind === type.array || kind === type.status || kind === type.error || kind === type.integer) return lineEnd + 2;
+  throw new Error(`not a Redis reply: it starts with byte ${kind}`);
+}
+
+/** How many values an array holds; 0 for everything else. */
+function valuesInside(bytes: Buffer, from: number): number {
+  return bytes[from] === type.array ? Math.max(0, readInteger(bytes, from + 1)) : 0;
 }
 
 function readInteger(bytes: Buffer, from: number): number {
@@ -121,8 +131,15 @@ export function elements(reply: Buffer): Buffer[] | null {
   if (reply[0] !== type.array) throw new Error("not an array reply");
   if (readInteger(reply, 1) < 0) return null;
   const found: Buffer[] = [];
-  const rest = reply.subarray(reply.indexOf("\r\n") + 2);
-  if (rest.length > 0) new ReplySplitter().push(rest, (element) => found.push(element));
+  for (let from = reply.indexOf(cr) + 2; from < reply.length; ) {
+    let end = from;
+    for (let missing = 1; missing > 0; missing--) {
+      missing += valuesInside(reply, end);
+      end = endOfValue(reply, end, reply.length);
+    }
+    found.push(reply.subarray(from, end));
+    from = end;
+  }
   return found;
 }
 
@@ -153,7 +170,8 @@ class JsonWriter {
   value(): string {
     const kind = this.bytes[this.at++];
     const from = this.at;
-    const lineEnd = this.bytes.indexOf(cr, from);
+    let lineEnd = from;
+    while (this.bytes[lineEnd] !== cr) lineEnd++;
     this.at = lineEnd + 2;
     if (kind === type.integer) return this.bytes.toString("latin1", from, lineEnd);
     if (kind === type.bulk) return this.bulk(readInteger(this.bytes, from));

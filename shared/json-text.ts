@@ -7,6 +7,11 @@
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const COMMA = 0x2c;
 
 /**
  * @param json a valid JSON object, such as `{"messages":[{"data":1.0},{}]}`
@@ -15,13 +20,13 @@ const BACKSLASH = 0x5c;
 export function textsInList(json: string, list: string, member: string): (string | undefined)[] {
   const found = memberRange(json, skipSpace(json, 0), list);
   const texts: (string | undefined)[] = [];
-  if (found === undefined || json[found.start] !== "[") return texts;
+  if (found === undefined || json.charCodeAt(found.start) !== OPEN_BRACKET) return texts;
   let at = skipSpace(json, found.start + 1);
-  while (json[at] !== "]") {
+  while (json.charCodeAt(at) !== CLOSE_BRACKET) {
     const { text, end } = memberTextAt(json, at, member);
     texts.push(text);
     at = skipSpace(json, end);
-    if (json[at] === ",") at = skipSpace(json, at + 1);
+    if (json.charCodeAt(at) === COMMA) at = skipSpace(json, at + 1);
   }
   return texts;
 }
@@ -35,7 +40,7 @@ export function memberText(json: string, member: string): string | undefined {
 }
 
 function memberTextAt(json: string, at: number, member: string): { text: string | undefined; end: number } {
-  if (json[at] !== "{") return { text: undefined, end: skipValue(json, at) };
+  if (json.charCodeAt(at) !== OPEN_BRACE) return { text: undefined, end: skipValue(json, at) };
   const found = memberRange(json, at, member);
   if (found === undefined) return { text: undefined, end: skipValue(json, at) };
   return { text: json.slice(found.start, found.valueEnd), end: found.objectEnd };
@@ -52,7 +57,7 @@ function memberRange(json: string, at: number, member: string): MemberRange | un
   let start = -1;
   let valueEnd = -1;
   let i = skipSpace(json, at + 1);
-  while (json[i] !== "}") {
+  while (json.charCodeAt(i) !== CLOSE_BRACE) {
     const nameEnd = skipString(json, i);
     const valueStart = skipSpace(json, skipSpace(json, nameEnd) + 1); // past the colon
     const end = skipValue(json, valueStart);
@@ -61,7 +66,7 @@ function memberRange(json: string, at: number, member: string): MemberRange | un
       valueEnd = end;
     }
     i = skipSpace(json, end);
-    if (json[i] === ",") i = skipSpace(json, i + 1);
+    if (json.charCodeAt(i) === COMMA) i = skipSpace(json, i + 1);
   }
   return start === -1 ? undefined : { start, valueEnd, objectEnd: i + 1 };
 }
@@ -91,19 +96,21 @@ function skipString(json: string, at: number): number {
 
 /** @returns the index after the value that starts at `at`; no recursion, so depth costs no stack */
 function skipValue(json: string, at: number): number {
-  let depth = 0;
-  let i = at;
-  do {
+  const first = json.charCodeAt(at);
+  if (first === QUOTE) return skipString(json, at);
+  if (first !== OPEN_BRACE && first !== OPEN_BRACKET) return skipScalar(json, at);
+  let depth = 1;
+  let i = at + 1;
+  while (depth > 0) {
     const c = json.charCodeAt(i);
     if (c === QUOTE) {
       i = skipString(json, i);
       continue;
     }
-    if (c === 0x7b || c === 0x5b) depth++;
-    else if (c === 0x7d || c === 0x5d) depth--;
-    else if (depth === 0) return skipScalar(json, i);
+    if (c === OPEN_BRACE || c === OPEN_BRACKET) depth++;
+    else if (c === CLOSE_BRACE || c === CLOSE_BRACKET) depth--;
     i++;
-  } while (depth > 0);
+  }
   return i;
 }
 
@@ -112,7 +119,7 @@ function skipScalar(json: string, at: number): number {
   let i = at;
   while (i < json.length) {
     const c = json.charCodeAt(i);
-    if (c === 0x2c || c === 0x5d || c === 0x7d || c <= 0x20) return i;
+    if (c === COMMA || c === CLOSE_BRACKET || c === CLOSE_BRACE || c <= 0x20) return i;
     i++;
   }
   return i;

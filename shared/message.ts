@@ -1,5 +1,4 @@
 import { Buffer } from "node:buffer";
-import { timeOfId } from "./ids.ts";
 import type { Reply } from "./redis/connection.ts";
 
 /** The one place that knows how a message lies in a Redis entry, and how it looks in an answer. */
@@ -35,9 +34,43 @@ export function encodeMessage(message: NewMessage): string[] {
   return fields;
 }
 
-/** @returns the size that `maxMessageBytes` limits: names and values in UTF-8 */
-export function messageBytes(fields: readonly string[]): number {
-  return fields.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+/**
+ * Messages as one script appends them. Every argument of a command costs time, in the client and in Redis, and so does
+ * cutting a text up in Lua: short texts go as one argument, long ones each as an argument of their own.
+ */
+export interface EncodedMessages {
+  /** For each message the lengths in bytes of its names and values, in turn; -1: it is the next of the long ones. */
+  readonly lengths: readonly (readonly number[])[];
+  /** The short names and values of all messages, one after the other. */
+  readonly short: string;
+  readonly long: readonly string[];
+  /** For each message the size that `maxMessageBytes` limits: its names and values in UTF-8. */
+  readonly sizes: readonly number[];
+}
+
+/** From here on an argument of its own is cheaper (measured). */
+const LONG_CHARACTERS = 1_024;
+
+export function encodeMessages(messages: readonly NewMessage[]): EncodedMessages {
+  const sizes: number[] = [];
+  const short: string[] = [];
+  const long: string[] = [];
+  const lengths = messages.map((message) => {
+    let size = 0;
+    const lengthsOfMessage = encodeMessage(message).map((text) => {
+      const bytes = Buffer.byteLength(text);
+      size += bytes;
+      if (text.length < LONG_CHARACTERS) {
+        short.push(text);
+        return bytes;
+      }
+      long.push(text);
+      return -1;
+    });
+    sizes.push(size);
+    return lengthsOfMessage;
+  });
+  return { lengths, short: short.join(""), long, sizes };
 }
 
 /** Whether content of that media type is JSON: `application/json`, `text/json` or anything `+json`. */
@@ -48,35 +81,79 @@ export function isJsonType(mediaType: string): boolean {
   return type === "application/json" || type === "text/json" || /^[^\s/]+\/[^\s/]+\+json$/.test(type);
 }
 
-/** An entry of a Redis stream; a field that another client repeated has its last value. */
+/** An entry of a Redis stream. */
 export interface Entry {
   readonly id: string;
-  readonly fields: ReadonlyMap<string, string | Uint8Array>;
+  /** Names and values in turn, as Redis has them: another client may have repeated a name. */
+  readonly fields: readonly Reply[];
 }
 
 /** Decodes one `[id, [field, value, ...]]` of XRANGE, XREADGROUP or XCLAIM. */
 export function decodeEntry(reply: Reply): Entry {
-  const [id, flat] = Array.isArray(reply) ? reply : [];
-  if (typeof id !== "string" || !Array.isArray(flat))
+  const [id, fields] = Array.isArray(reply) ? reply : [];
+  if (typeof id !== "string" || !Array.isArray(fields))
     throw new TypeError("Redis answered something else than an entry");
-  return { id, fields: decodeFields(flat) };
+  return { id, fields };
 }
 
-/** Decodes a flat list of fields and values. */
-export function decodeFields(flat: readonly Reply[]): Map<string, string | Uint8Array> {
-  const fields = new Map<string, string | Uint8Array>();
-  for (let i = 0; i + 1 < flat.length; i += 2) {
-    const [name, value] = [flat[i], flat[i + 1]];
-    if (typeof value !== "string" && !(value instanceof Uint8Array)) throw new TypeError("an entry's value is no text");
-    // A name that is not UTF-8 cannot be a JSON member; U+FFFD marks what is not text.
-    fields.set(name instanceof Uint8Array ? Buffer.from(name).toString() : String(name), value);
+type Value = string | Uint8Array;
+
+/** An entry's fields by name; a repeated one has its last value. */
+export function fieldMap(fields: Entry["fields"]): ReadonlyMap<string, Value> {
+  const map = new Map<string, Value>();
+  for (let i = 0; i + 1 < fields.length; i += 2) map.set(nameAt(fields, i), valueAt(fields, i + 1));
+  return map;
+}
+
+function nameAt(fields: Entry["fields"], i: number): string {
+  const name = fields[i];
+  // A name that is not UTF-8 cannot be a JSON member; U+FFFD marks what is not text.
+  return typeof name === "string" ? name : name instanceof Uint8Array ? Buffer.from(name).toString() : String(name);
+}
+
+function valueAt(fields: Entry["fields"], i: number): Value {
+  const value = fields[i];
+  if (typeof value === "string" || value instanceof Uint8Array) return value;
+  throw new TypeError("an entry's value is no text");
+}
+
+/** An entry's fields by what they mean. */
+interface Content {
+  type: Value | undefined;
+  key: Value | undefined;
+  data: Value | undefined;
+  datacontenttype: Value | undefined;
+  encoding: Value | undefined;
+  attributes: Map<string, Value> | undefined;
+}
+
+/** One pass and few objects: this is done for every message that is handed out. */
+function contentOf(fields: Entry["fields"]): Content {
+  const content: Content = {
+    type: undefined,
+    key: undefined,
+    data: undefined,
+    datacontenttype: undefined,
+    encoding: undefined,
+    attributes: undefined,
+  };
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    const name = nameAt(fields, i);
+    const value = valueAt(fields, i + 1);
+    if (name === "type" || name === "key" || name === "data" || name === "datacontenttype") content[name] = value;
+    else if (name === ENCODING_FIELD) content.encoding = value;
+    else if (!name.startsWith(METADATA_PREFIX)) {
+      content.attributes ??= new Map();
+      content.attributes.set(name, value);
+    }
   }
-  return fields;
+  return content;
 }
 
 /** What a delivery adds to a message. */
 export interface DeliveryPart {
   readonly deliveries: number;
+  /** As the lease format writes it: there is nothing in it to be escaped. */
   readonly lease: string;
 }
 
@@ -85,39 +162,42 @@ export interface DeliveryPart {
  * @param id the message's id, which for a dead letter is not the id of the entry it lies in
  */
 export function messageJson(id: string, fields: Entry["fields"], delivery?: DeliveryPart): string {
-  const members = [`"id":"${id}"`, `"type":${jsonTextOrNull(fields.get("type"))}`, ...dataMembers(fields)];
-  const binary: string[] = [];
-  const attributes: string[] = [];
-  for (const [name, value] of fields) {
-    if (name.startsWith(METADATA_PREFIX) || name === "data") continue;
-    if (value instanceof Uint8Array) binary.push(`${JSON.stringify(name)}:"${base64(value)}"`);
-    else if (!RESERVED_FIELDS.includes(name)) attributes.push(`${JSON.stringify(name)}:${JSON.stringify(value)}`);
-  }
-  members.push(`"attributes":{${attributes.join(",")}}`);
-  // Only another client can have stored values that are not UTF-8: handed on in full, beside the text.
-  if (binary.length > 0) members.push(`"attributesBase64":{${binary.join(",")}}`);
-  members.push(`"key":${jsonTextOrNull(fields.get("key"))}`, `"producedAt":${timeOfId(id)}`);
-  if (delivery !== undefined) {
-    members.push(`"deliveries":${delivery.deliveries}`, `"lease":${JSON.stringify(delivery.lease)}`);
-  }
-  return `{${members.join(",")}}`;
+  const content = contentOf(fields);
+  const delivered = delivery === undefined ? "" : `,"deliveries":${delivery.deliveries},"lease":"${delivery.lease}"`;
+  // The id's first half is the moment at which Redis took the message.
+  const producedAt = id.slice(0, id.indexOf("-"));
+  const before = `{"id":"${id}","type":${jsonTextOrNull(content.type)}${dataMembers(content)}`;
+  return `${before},${attributeMembers(content)},"key":${jsonTextOrNull(content.key)},"producedAt":${producedAt}${delivered}}`;
 }
 
-function dataMembers(fields: Entry["fields"]): string[] {
-  const data = fields.get("data");
-  const stated = fields.get("datacontenttype");
-  const contentType = typeof stated === "string" ? stated : undefined;
-  const typeMember = (fallback?: string) => {
-    const type = contentType ?? fallback;
-    return type === undefined ? [] : [`"datacontenttype":${JSON.stringify(type)}`];
-  };
-  if (data === undefined) return typeMember();
-  if (data instanceof Uint8Array) return [...typeMember("application/octet-stream"), `"dataBase64":"${base64(data)}"`];
-  if (fields.get(ENCODING_FIELD) === "base64" && isBase64(data)) return [...typeMember(), `"dataBase64":"${data}"`];
-  if (contentType !== undefined && !isJsonType(contentType)) return [...typeMember(), `"data":${JSON.stringify(data)}`];
+function attributeMembers(content: Content): string {
+  const text: string[] = [];
+  const binary: string[] = [];
+  for (const [name, value] of content.attributes ?? []) {
+    if (value instanceof Uint8Array) binary.push(`${JSON.stringify(name)}:"${base64(value)}"`);
+    else text.push(`${JSON.stringify(name)}:${JSON.stringify(value)}`);
+  }
+  for (const name of ["type", "key", "datacontenttype"] as const) {
+    const value = content[name];
+    if (value instanceof Uint8Array) binary.push(`"${name}":"${base64(value)}"`);
+  }
+  // Only another client can have stored values that are not UTF-8: handed on in full, beside the text.
+  return `"attributes":{${text.join(",")}}${binary.length === 0 ? "" : `,"attributesBase64":{${binary.join(",")}}`}`;
+}
+
+/** The members that are the payload, each with a comma before it. */
+function dataMembers({ data, datacontenttype, encoding }: Content): string {
+  const stated = typeof datacontenttype === "string" ? datacontenttype : undefined;
+  const typeMember = stated === undefined ? "" : `,"datacontenttype":${JSON.stringify(stated)}`;
+  if (data === undefined) return typeMember;
+  if (data instanceof Uint8Array) {
+    return `${typeMember || `,"datacontenttype":"application/octet-stream"`},"dataBase64":"${base64(data)}"`;
+  }
+  if (encoding === "base64" && isBase64(data)) return `${typeMember},"dataBase64":"${data}"`;
+  if (stated !== undefined && !isJsonType(stated)) return `${typeMember},"data":${JSON.stringify(data)}`;
   // Weir stores only JSON here; another client may have stored anything, and its text must not break the answer.
-  if (isJson(data)) return [...typeMember(), `"data":${data}`];
-  return [`"datacontenttype":"text/plain"`, `"data":${JSON.stringify(data)}`];
+  if (isJson(data)) return `${typeMember},"data":${data}`;
+  return `,"datacontenttype":"text/plain","data":${JSON.stringify(data)}`;
 }
 
 function isJson(text: string): boolean {
@@ -138,6 +218,6 @@ function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("base64");
 }
 
-function jsonTextOrNull(value: string | Uint8Array | undefined): string {
+function jsonTextOrNull(value: Value | undefined): string {
   return typeof value === "string" ? JSON.stringify(value) : "null";
 }

@@ -40,6 +40,15 @@ export class ConnectionError extends Error {
 
 export type Outcome = Reply | ReplyError;
 
+export interface RunOptions {
+  /**
+   * Whether U+FFFD may stand for bytes that are not UTF-8. Upstash then answers with plain JSON instead of base64
+   * (https://upstash.com/docs/redis/features/restapi#response), which takes a third of the CPU time to read; whoever
+   * asks for it looks again where it finds that character.
+   */
+  readonly mayReplaceBytes?: boolean;
+}
+
 /** What an adapter does; everything else (scripts, counting, error classes) is in {@link Redis}. */
 export interface Connection {
   /**
@@ -47,6 +56,6 @@ export interface Connection {
    * @returns one outcome per command, in order
    * @throws {ConnectionError} when the answer did not come whole
    */
-  run(commands: readonly Command[]): Promise<Outcome[]>;
+  run(commands: readonly Command[], options?: RunOptions): Promise<Outcome[]>;
   close(): Promise<void>;
 }

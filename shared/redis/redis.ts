@@ -1,5 +1,13 @@
 import { WeirError } from "../errors.ts";
-import { type Command, type Connection, ConnectionError, type Outcome, type Reply, ReplyError } from "./connection.ts";
+import {
+  type Command,
+  type Connection,
+  ConnectionError,
+  type Outcome,
+  type Reply,
+  ReplyError,
+  type RunOptions,
+} from "./connection.ts";
 import type { ScriptCall } from "./script.ts";
 
 export type Call = Command | ScriptCall;
@@ -27,13 +35,13 @@ export class Redis {
    * @returns one outcome per call; a Redis error of one call leaves the others as they are
    * @throws {WeirError} `redis-unavailable`, or `outcome-unknown` when something that writes may have run
    */
-  async pipeline(calls: readonly Call[]): Promise<Outcome[]> {
+  async pipeline(calls: readonly Call[], options: RunOptions = {}): Promise<Outcome[]> {
     if (calls.length === 0) return [];
-    const outcomes = await this.#run(calls, byHash, []);
+    const outcomes = await this.#run(calls, byHash, options, []);
     const missing = calls.filter((_, i) => isNoScript(outcomes[i]));
     if (missing.length === 0) return outcomes;
     const done = calls.filter((_, i) => !isNoScript(outcomes[i]));
-    const again = await this.#run(missing, bySourceOnce(), done);
+    const again = await this.#run(missing, bySourceOnce(), options, done);
     return outcomes.map((outcome) => (isNoScript(outcome) ? (again.shift() ?? null) : outcome));
   }
 
@@ -47,10 +55,15 @@ export class Redis {
   }
 
   /** @param done what ran before in the same pipeline, and whose outcome is lost with an error of this run */
-  async #run(calls: readonly Call[], toCommand: (call: Call) => Command, done: readonly Call[]): Promise<Outcome[]> {
+  async #run(
+    calls: readonly Call[],
+    toCommand: (call: Call) => Command,
+    options: RunOptions,
+    done: readonly Call[],
+  ): Promise<Outcome[]> {
     const started = performance.now();
     try {
-      const outcomes = await this.#connection.run(calls.map(toCommand));
+      const outcomes = await this.#connection.run(calls.map(toCommand), options);
       return outcomes.map((outcome, i) => this.#count(calls[i], outcome));
     } catch (error) {
       if (!(error instanceof ConnectionError)) throw error;

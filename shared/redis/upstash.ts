@@ -1,6 +1,14 @@
 import { Buffer, isUtf8 } from "node:buffer";
 import { errors, Redis } from "@upstash/redis/cloudflare";
-import { type Command, type Connection, ConnectionError, type Outcome, type Reply, ReplyError } from "./connection.ts";
+import {
+  type Command,
+  type Connection,
+  ConnectionError,
+  type Outcome,
+  type Reply,
+  ReplyError,
+  type RunOptions,
+} from "./connection.ts";
 
 export interface UpstashOptions {
   readonly url: string;
@@ -29,16 +37,17 @@ export class UpstashConnection extends Redis implements Connection {
     });
   }
 
-  async run(commands: readonly Command[]): Promise<Outcome[]> {
+  async run(commands: readonly Command[], { mayReplaceBytes = false }: RunOptions = {}): Promise<Outcome[]> {
+    const headers: Record<string, string> = mayReplaceBytes ? {} : { "Upstash-Encoding": "base64" };
     const answer: unknown = await this.client
-      .request({ path: ["pipeline"], body: commands, headers: { "Upstash-Encoding": "base64" } })
+      .request({ path: ["pipeline"], body: commands, headers })
       .catch((error: unknown) => {
         throw asConnectionError(error);
       });
     if (!Array.isArray(answer) || answer.length !== commands.length) {
       throw new ConnectionError("the REST endpoint's answer is not one result per command", { maybeRan: true });
     }
-    return answer.map(decodeItem);
+    return answer.map((item) => decodeItem(item, mayReplaceBytes ? asReply : decodeBase64));
   }
 
   async close(): Promise<void> {
@@ -46,28 +55,49 @@ export class UpstashConnection extends Redis implements Connection {
   }
 }
 
-function decodeItem(item: unknown): Outcome {
+function decodeItem(item: unknown, decode: (value: unknown) => Reply): Outcome {
   if (typeof item === "object" && item !== null) {
     if ("error" in item && typeof item.error === "string") return new ReplyError(item.error);
-    if ("result" in item) return decodeBase64(item.result);
+    if ("result" in item) return decode(item.result);
   }
   throw new ConnectionError("the REST endpoint's answer has an item with neither result nor error", { maybeRan: true });
 }
 
-const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+function asReply(value: unknown): Reply {
+  if (isReply(value)) return value;
+  throw new ConnectionError("the REST endpoint's answer holds something else than a reply", { maybeRan: true });
+}
+
+function isReply(value: unknown): value is Reply {
+  if (typeof value === "string" || typeof value === "number" || value === null) return true;
+  return Array.isArray(value) && value.every(isReply);
+}
 
 function decodeBase64(value: unknown): Reply {
-  if (typeof value === "string") {
-    // The status reply OK is the one text that Upstash leaves as it is. Base64 never has that length.
-    if (value === "OK") return value;
-    // Buffer.from would read any text as base64 of something.
-    if (!BASE64.test(value)) throw new ConnectionError("the REST endpoint's answer is not base64", { maybeRan: true });
-    const bytes = Buffer.from(value, "base64");
-    return isUtf8(bytes) ? bytes.toString() : new Uint8Array(bytes);
-  }
+  // The status reply OK is the one text that Upstash leaves as it is. Base64 never has that length.
+  if (typeof value === "string") return value === "OK" ? value : decodeText(value);
   if (typeof value === "number" || value === null) return value;
   if (Array.isArray(value)) return value.map(decodeBase64);
   throw new ConnectionError(`the REST endpoint's answer holds a ${typeof value}`, { maybeRan: true });
+}
+
+/** By atob() as long as it is ASCII, as most is: in workerd each step from bytes to text is a call into the runtime. */
+function decodeText(base64: string): string | Uint8Array {
+  // atob() overlooks spaces, and padding that is missing.
+  if (base64.length % 4 !== 0 || /\s/.test(base64)) throw notBase64();
+  let binary: string;
+  try {
+    binary = atob(base64);
+  } catch {
+    throw notBase64();
+  }
+  if (!/[\x80-\xff]/.test(binary)) return binary;
+  const bytes = Buffer.from(binary, "latin1");
+  return isUtf8(bytes) ? bytes.toString() : new Uint8Array(bytes);
+}
+
+function notBase64(): ConnectionError {
+  return new ConnectionError("the REST endpoint's answer is not base64", { maybeRan: true });
 }
 
 /** What Upstash answers to a whole request that it did not run: no credentials, over quota, too large. */

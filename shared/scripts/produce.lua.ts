@@ -6,7 +6,8 @@ import { NEEDED_LUA } from "./needed.ts";
  * Appends messages, all or nothing, once per idempotency key.
  * KEYS: stream, config[, once]
  * ARGV: 1 to look at the settings, largest message in bytes, defaults of maxMessageBytes and dedupeWindowMs, fingerprint
- *       of the content (with `once`), number of messages, then per message: its number of fields and values, those
+ *       of the content (with `once`), for each message the lengths of its fields and values as JSON (-1 for a long one),
+ *       the short ones in a row, the long ones
  * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded } (the last two where it looked):
  *         'appended', ids | 'replayed', ids | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group
  *
@@ -22,7 +23,8 @@ export const produceScript = defineScript(
 local SPARE_PART, MOST_SPARE = 0.1, 100
 
 local stream, config, once = KEYS[1], KEYS[2], KEYS[3]
-local largest, fingerprint, count = tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6])
+local largest, fingerprint, messages, short = tonumber(ARGV[2]), ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
+local count = #messages
 local limit, windowMs, incarnation, maxLength = tonumber(ARGV[3]), ARGV[4], '', nil
 
 if ARGV[1] == '1' then
@@ -65,18 +67,26 @@ if maxLength then
 end
 
 local ids = {}
-local at = 7
-while at <= #ARGV do
-  local last = at + tonumber(ARGV[at])
-  local id = try('XADD', stream, 'NOMKSTREAM', '*', unpack(ARGV, at + 1, last))
+local at, long = 1, 8
+for number, lengths in ipairs(messages) do
+  local fields = {}
+  for i, length in ipairs(lengths) do
+    if length < 0 then
+      fields[i] = ARGV[long]
+      long = long + 1
+    else
+      fields[i] = short:sub(at, at + length - 1)
+      at = at + length
+    end
+  end
+  local id = try('XADD', stream, 'NOMKSTREAM', '*', unpack(fields))
   if not id then return answer('unknown-stream') end
   if type(id) == 'table' then
     -- A script is not rolled back, and nobody has seen these yet.
     if #ids > 0 then call('XDEL', stream, unpack(ids)) end
     return id
   end
-  ids[#ids + 1] = id
-  at = last + 1
+  ids[number] = id
 end
 local joined = table.concat(ids, ' ')
 if once then call('SET', once, incarnation .. '\\n' .. fingerprint .. '\\n' .. joined, 'PX', windowMs) end

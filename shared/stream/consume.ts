@@ -1,5 +1,6 @@
 import { leaseFormat } from "../lease.ts";
-import { type Outcome, type Reply, ReplyError } from "../redis/connection.ts";
+import { decodeEntry, type Entry } from "../message.ts";
+import { type Outcome, type Reply, ReplyError, type RunOptions } from "../redis/connection.ts";
 import type { Call } from "../redis/redis.ts";
 import { asArray, asArrayOrEmpty, asNumber, asText } from "../redis/reply.ts";
 import { reclaimPollScript } from "../scripts/reclaim-poll.lua.ts";
@@ -44,7 +45,8 @@ interface Handed {
 /** One of the two kinds of poll: the call to make, and how to read what it answers. */
 interface Poll {
   readonly call: Call;
-  decode(reply: Reply): Handed;
+  readonly options?: RunOptions;
+  decode(reply: Reply): Handed | Promise<Handed>;
 }
 
 /** What polls have besides the request. */
@@ -75,10 +77,10 @@ export async function consume(
   const plan = planSettle(stream, group, request);
   // What was rejected must not be handed out again: the settling script runs before the poll in any case.
   const settling = plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
-  const outcomes = await stream.redis.pipeline([...settling, poll.call]);
-  const { settled, handed } = await decodeAll(stream, group, () => ({
+  const outcomes = await stream.redis.pipeline([...settling, poll.call], poll.options);
+  const { settled, handed } = await decodeAll(stream, group, async () => ({
     settled: plan.decode(outcomes.slice(0, -1)),
-    handed: decodePoll(poll, outcomes.at(-1) ?? null),
+    handed: await decodePoll(poll, outcomes.at(-1) ?? null),
   }));
 
   const { messages, room, moreWaiting, ackWaitMs, gap, againFromMs } = handed;
@@ -89,15 +91,19 @@ export async function consume(
   return gap === null ? batch : { ...batch, gap };
 }
 
-async function decodeAll<Decoded>(stream: EventStream, group: string, decode: () => Decoded): Promise<Decoded> {
+async function decodeAll<Decoded>(
+  stream: EventStream,
+  group: string,
+  decode: () => Promise<Decoded>,
+): Promise<Decoded> {
   try {
-    return decode();
+    return await decode();
   } catch (error) {
     throw await groupError(stream, group, error);
   }
 }
 
-function decodePoll(poll: Poll, outcome: Outcome): Handed {
+function decodePoll(poll: Poll, outcome: Outcome): Handed | Promise<Handed> {
   if (outcome instanceof ReplyError) throw outcome;
   // A script that was refused new messages hands Redis' words on, so that its commands are still counted.
   if (Array.isArray(outcome) && outcome[0] === "refused") throw new ReplyError(asText(outcome[1]));
@@ -116,14 +122,39 @@ function fastPoll(
   const reader = new DeliveryReader(leaseFormat(stream.name, group), request.consumer);
   return {
     call: ["XREADGROUP", "GROUP", group, request.consumer, "COUNT", room, "STREAMS", stream.keys.stream, ">"],
-    decode(reply) {
-      const messages = reader.first(asArray(asArrayOrEmpty(reply)[0] ?? [null, []])[1]);
+    options: { mayReplaceBytes: true },
+    async decode(reply) {
+      const [, entries] = asArray(asArrayOrEmpty(reply)[0] ?? [null, []]);
+      const messages = reader.first(await withExactBytes(stream, asArray(entries).map(decodeEntry)));
       const { ackWaitMs } = settings;
       // What is handed out now expires then, should nobody settle it.
       const againFromMs = messages.length === 0 ? 0 : nowMs + ackWaitMs;
       return { messages, ackWaitMs, room, moreWaiting: false, gap: null, againFromMs };
     },
   };
+}
+
+/** What stands for bytes that are not UTF-8, unless a message holds this very character. */
+const REPLACEMENT = "\ufffd";
+
+/**
+ * Entries as they are in Redis: where one came with U+FFFD, they are read again, in a second round trip (which sees what
+ * the poll saw on a replicated database too: Upstash's client sends the poll's sync token with it). Should that fail,
+ * they are handed out again when their leases end, as when an answer is lost.
+ * @param entries in the order of the stream, with nothing between them
+ */
+async function withExactBytes({ keys, redis }: EventStream, entries: readonly Entry[]): Promise<readonly Entry[]> {
+  const unclear = entries.filter(({ fields }) => fields.some(isReplaced));
+  const [first, last] = [unclear[0], unclear.at(-1)];
+  if (first === undefined || last === undefined) return entries;
+  const exact = asArray(await redis.send(["XRANGE", keys.stream, first.id, last.id])).map(decodeEntry);
+  const byId = new Map(exact.map((entry) => [entry.id, entry]));
+  // What has been deleted since stays as it came.
+  return entries.map((entry) => byId.get(entry.id) ?? entry);
+}
+
+function isReplaced(text: Reply): boolean {
+  return typeof text === "string" && text.includes(REPLACEMENT);
 }
 
 /** Expired deliveries and what is due in the side store first, then new messages, by one script. */
@@ -153,7 +184,11 @@ function reclaimPoll(stream: EventStream, group: string, request: ConsumeRequest
       const settings = { ackWaitMs: asNumber(ackWait), maxMessageBytes: asNumber(maxBytes) };
       cache.setGroup(stream, group, settings);
       return {
-        messages: [...reader.again(again, earlier), ...reader.fromSideStore(due), ...reader.first(fresh)],
+        messages: [
+          ...reader.again(again, earlier),
+          ...reader.fromSideStore(due),
+          ...reader.first(asArray(fresh).map(decodeEntry)),
+        ],
         ackWaitMs: settings.ackWaitMs,
         room: roomFor(batchSize, settings.maxMessageBytes),
         moreWaiting: more === 1,

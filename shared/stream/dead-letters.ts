@@ -1,7 +1,7 @@
 import { Buffer, isUtf8 } from "node:buffer";
 import { WeirError } from "../errors.ts";
 import { parseEntryId, timeOfId } from "../ids.ts";
-import { decodeEntry, decodeFields, type Entry, type METADATA_PREFIX, messageJson } from "../message.ts";
+import { decodeEntry, type Entry, fieldMap, type METADATA_PREFIX, messageJson } from "../message.ts";
 import { type Reply, ReplyError } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
 import { asArray, asNumber, asTextOrNull } from "../redis/reply.ts";
@@ -57,9 +57,9 @@ export async function listDeadLetters(
   const items = page.items.flatMap((entry) => {
     const original = originalFields(entry);
     const letter = decodeDeadLetter(entry, original);
-    const wanted =
-      (reason ?? letter.reason) === letter.reason && (type ?? original.get("type")) === original.get("type");
-    return wanted ? [letter] : [];
+    const isWanted =
+      (reason ?? letter.reason) === letter.reason && (type === undefined || fieldMap(original).get("type") === type);
+    return isWanted ? [letter] : [];
   });
   return { items, next: page.next };
 }
@@ -145,7 +145,8 @@ export async function deleteDeadLetters(
   }
 }
 
-function decodeDeadLetter({ id, fields }: Entry, original: Entry["fields"]): DeadLetter {
+function decodeDeadLetter({ id, fields: flat }: Entry, original: Entry["fields"]): DeadLetter {
+  const fields = fieldMap(flat);
   return {
     id,
     message: messageJson(parseEntryId(textAt(fields, "weir-id") ?? "") ?? id, original),
@@ -159,13 +160,13 @@ function decodeDeadLetter({ id, fields }: Entry, original: Entry["fields"]): Dea
 
 /** The fields that the message had; very many of them lie packed in one, as JSON. */
 function originalFields({ fields }: Entry): Entry["fields"] {
-  const packed = fields.get("weir-fields");
+  const packed = fieldMap(fields).get("weir-fields");
   if (packed === undefined) return fields;
   // The packing copies bytes as they are, so values that are not UTF-8 are in there too: read byte by byte.
   const flat = parseList(Buffer.from(packed).toString("latin1"));
   // Another client has written to the dead letters: it is no packing of Weir's.
   if (flat === undefined) return fields;
-  return decodeFields(flat.map((text) => decodeBytes(Buffer.from(String(text), "latin1"))));
+  return flat.map((text) => decodeBytes(Buffer.from(String(text), "latin1")));
 }
 
 function parseList(json: string): readonly unknown[] | undefined {
@@ -181,7 +182,7 @@ function decodeBytes(bytes: Buffer): string | Uint8Array {
   return isUtf8(bytes) ? bytes.toString() : new Uint8Array(bytes);
 }
 
-function textAt(fields: Entry["fields"], name: `${typeof METADATA_PREFIX}${string}`): string | undefined {
+function textAt(fields: ReturnType<typeof fieldMap>, name: `${typeof METADATA_PREFIX}${string}`): string | undefined {
   const value = fields.get(name);
   return value instanceof Uint8Array ? Buffer.from(value).toString() : value;
 }

@@ -1,5 +1,5 @@
-import type { Lease, LeaseFormat } from "../lease.ts";
-import { decodeEntry, decodeFields, messageJson } from "../message.ts";
+import type { LeaseFormat } from "../lease.ts";
+import { decodeEntry, type Entry, messageJson } from "../message.ts";
 import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 
@@ -22,31 +22,28 @@ export class DeliveryReader {
   }
 
   /** Entries that were new. */
-  first(entries: Reply | undefined): string[] {
-    return asArray(entries).map((entry) => this.#entry(entry, 1));
+  first(entries: readonly Entry[]): string[] {
+    return entries.map(({ id, fields }) => this.#write(id, fields, 1));
   }
 
   /** Entries that had been handed out as often as `earlier` says, each. */
   again(entries: Reply | undefined, earlier: Reply | undefined): string[] {
     const counts = asArray(earlier).map(asNumber);
-    return asArray(entries).map((entry, i) => this.#entry(entry, (counts[i] ?? 0) + 1));
+    return asArray(entries)
+      .map(decodeEntry)
+      .map(({ id, fields }, i) => this.#write(id, fields, (counts[i] ?? 0) + 1));
   }
 
   /** Messages of the side store: `[side id, id, deliveries so far, fields]` each. */
   fromSideStore(rows: Reply | undefined): string[] {
     return asArray(rows).map((row) => {
       const [side, id, earlier, fields] = asArray(row);
-      const lease = { id: asText(id), side: asText(side), deliveries: asNumber(earlier) + 1, consumer: this.#consumer };
-      return this.#write(lease, decodeFields(asArray(fields)));
+      return this.#write(asText(id), asArray(fields), asNumber(earlier) + 1, asText(side));
     });
   }
 
-  #entry(reply: Reply, deliveries: number): string {
-    const { id, fields } = decodeEntry(reply);
-    return this.#write({ id, deliveries, consumer: this.#consumer }, fields);
-  }
-
-  #write(lease: Lease, fields: Parameters<typeof messageJson>[1]): string {
-    return messageJson(lease.id, fields, { deliveries: lease.deliveries, lease: this.#format.write(lease) });
+  #write(id: string, fields: readonly Reply[], deliveries: number, side?: string): string {
+    const lease = this.#format.write({ id, deliveries, consumer: this.#consumer, side });
+    return messageJson(id, fields, { deliveries, lease });
   }
 }

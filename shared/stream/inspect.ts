@@ -51,13 +51,6 @@ export interface GroupInfo {
   readonly config: GroupConfig;
 }
 
-export interface PendingEntry {
-  readonly id: string;
-  readonly consumer: string;
-  readonly idleMs: number;
-  readonly deliveries: number;
-}
-
 export interface ConsumerInfo {
   readonly name: string;
   readonly pending: number;
@@ -231,34 +224,6 @@ export function findLag(
   const [first, delivered, last] = [timeOfId(firstId), timeOfId(lastDeliveredId), timeOfId(lastId)];
   if (last === first) return { lag: null, lagIs: "unknown" };
   return { lag: Math.round((length * (last - delivered)) / (last - first)), lagIs: "estimated" };
-}
-
-/**
- * Lists what a group has handed out and not acknowledged, by id.
- * @throws {WeirError} `unknown-stream`, `unknown-group`
- */
-export async function listPending(
-  stream: EventStream,
-  group: string,
-  query: {
-    cursor?: string | undefined;
-    limit: number;
-    consumer?: string | undefined;
-    minIdleMs?: number | undefined;
-  },
-): Promise<Page<PendingEntry>> {
-  const { cursor, limit, consumer, minIdleMs } = query;
-  const command: (string | number)[] = [stream.keys.stream, group];
-  if (minIdleMs !== undefined) command.push("IDLE", minIdleMs);
-  command.push(cursor === undefined ? "-" : `(${cursor}`, "+", limit + 1);
-  if (consumer !== undefined) command.push(consumer);
-  const reply = await sendToGroup(stream, group, ["XPENDING", ...command]);
-  const entries = asArray(reply).map((entry) => {
-    const [id, owner, idleMs, deliveries] = asArray(entry);
-    return { id: asText(id), consumer: asText(owner), idleMs: asNumber(idleMs), deliveries: asNumber(deliveries) };
-  });
-  const items = entries.slice(0, limit);
-  return { items, next: entries.length > limit ? (items.at(-1)?.id ?? null) : null };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import { WeirError } from "../errors.ts";
-import { encodeMessage, messageBytes, type NewMessage } from "../message.ts";
+import { type EncodedMessages, encodeMessages, type NewMessage } from "../message.ts";
 import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { produceScript } from "../scripts/produce.lua.ts";
@@ -31,8 +31,8 @@ export async function produce(
   idempotencyKey?: string,
   cache = new SettingsCache(),
 ): Promise<Produced> {
-  const encoded = messages.map(encodeMessage);
-  const sizes = encoded.map(messageBytes);
+  const encoded = encodeMessages(messages);
+  const { lengths, short, long, sizes } = encoded;
   const largestBytes = Math.max(...sizes);
   const known = cache.stream(stream);
   const looks = known === undefined || known.isBounded || largestBytes > known.maxMessageBytes;
@@ -47,8 +47,9 @@ export async function produce(
       known?.maxMessageBytes ?? STREAM_DEFAULTS.maxMessageBytes,
       STREAM_DEFAULTS.dedupeWindowMs,
       idempotencyKey === undefined ? "" : await fingerprint(encoded),
-      messages.length,
-      ...encoded.flatMap((fields) => [fields.length, ...fields]),
+      JSON.stringify(lengths),
+      short,
+      ...long,
     ],
   });
   const [outcome, detail, maxMessageBytes, isBounded] = asArray(reply);
@@ -91,7 +92,7 @@ function tooLarge(sizes: readonly number[], limit: number): WeirError {
 }
 
 /** SHA-256 of the messages as they are stored: the same whatever the spacing and media type of the request. */
-async function fingerprint(encoded: readonly (readonly string[])[]): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", Buffer.from(JSON.stringify(encoded)));
+async function fingerprint({ lengths, short, long }: EncodedMessages): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", Buffer.from(JSON.stringify([lengths, short, long])));
   return Buffer.from(digest).toString("base64url");
 }

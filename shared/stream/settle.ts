@@ -56,7 +56,7 @@ export interface SettlePlan {
 
 /** Plans settling: acknowledgements by plain commands, the rest by one script that is fenced by the leases. */
 export function planSettle(stream: EventStream, group: string, request: SettleRequest): SettlePlan {
-  const stale: StaleLease[] = [];
+  const stale: StaleLeases = new Map();
   const acks = planAcks(stream, group, readAll(stream, group, request.acks, stale));
   const fenced = planFenced(stream, group, request, stale);
   return {
@@ -68,7 +68,8 @@ export function planSettle(stream: EventStream, group: string, request: SettleRe
       // XACK and HDEL count; ZREM, after HDEL, only tidies up.
       const acked = acks.reduce((sum, [name], i) => (name === "ZREM" ? sum : sum + asNumber(replies[i])), 0);
       const rest = fenced?.decode(replies[acks.length] ?? null) ?? { retried: 0, rejected: 0, extended: 0, stale: [] };
-      return { acked, ...rest, stale: [...stale, ...rest.stale] };
+      const unread = Array.from(stale, ([lease, outcome]) => ({ lease, outcome }));
+      return { acked, ...rest, stale: [...unread, ...rest.stale] };
     },
   };
 }
@@ -90,20 +91,24 @@ export async function settle(stream: EventStream, group: string, request: Settle
   }
 }
 
-/** Reads leases, each once; those that are none go to `stale`. */
+/** Leases that are none of this stream and group, and why. */
+type StaleLeases = Map<string, "malformed" | "foreign">;
+
+/** Reads leases; those that are none go to `stale`. */
 function readAll(
   stream: EventStream,
   group: string,
   leases: readonly string[],
-  stale: StaleLease[],
+  stale: StaleLeases,
 ): { text: string; lease: Lease }[] {
   const format = leaseFormat(stream.name, group);
-  return [...new Set(leases)].flatMap((text) => {
+  const read: { text: string; lease: Lease }[] = [];
+  for (const text of leases) {
     const lease = format.read(text);
-    if (typeof lease === "object") return [{ text, lease }];
-    stale.push({ lease: text, outcome: lease });
-    return [];
-  });
+    if (typeof lease === "object") read.push({ text, lease });
+    else stale.set(text, lease);
+  }
+  return read;
 }
 
 /** The latest message that a request acknowledges, '' without one: what a gap ends before has been got over. */
@@ -117,15 +122,25 @@ export function latestAcked(stream: EventStream, group: string, { acks }: Settle
 
 type PlainCommand = readonly [name: "XACK" | "HDEL" | "ZREM", key: string, ...members: string[]];
 
-/** Also for a delivery whose lease has expired or that another holds by now: the work was done. */
+/**
+ * Also for a delivery whose lease has expired or that another holds by now: the work was done. What is acknowledged
+ * twice counts once, in XACK and HDEL too.
+ */
 function planAcks({ keys }: EventStream, group: string, leases: readonly { lease: Lease }[]): PlainCommand[] {
-  const main = leases.flatMap(({ lease }) => (lease.side === undefined ? [lease.id] : []));
-  const sides = leases.flatMap(({ lease }) => lease.side ?? []);
-  const members = leases.flatMap(({ lease }) => (lease.side === undefined ? [] : [handedMember(lease, lease.side)]));
+  const ids: string[] = [];
+  const sides: string[] = [];
+  const members: string[] = [];
+  for (const { lease } of leases) {
+    if (lease.side === undefined) ids.push(lease.id);
+    else {
+      sides.push(lease.side);
+      members.push(handedMember(lease, lease.side));
+    }
+  }
   const calls: PlainCommand[] = [];
-  if (main.length > 0) calls.push(["XACK", keys.stream, group, ...new Set(main)]);
+  if (ids.length > 0) calls.push(["XACK", keys.stream, group, ...ids]);
   if (sides.length > 0) {
-    calls.push(["HDEL", keys.again(group), ...new Set(sides)], ["ZREM", keys.againDue(group), ...members]);
+    calls.push(["HDEL", keys.again(group), ...sides], ["ZREM", keys.againDue(group), ...members]);
   }
   return calls;
 }
@@ -144,7 +159,7 @@ function planFenced(
   stream: EventStream,
   group: string,
   request: SettleRequest,
-  stale: StaleLease[],
+  stale: StaleLeases,
 ): Fenced | undefined {
   const asked = [
     ...request.extends.map((lease) => ({ action: "extend", lease, delayMs: undefined, reason: undefined })),

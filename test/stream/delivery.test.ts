@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { listDeadLetters } from "../../shared/stream/dead-letters.ts";
-import { groupInfo, listPending } from "../../shared/stream/inspect.ts";
+import { groupInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup, configureStream, deleteStream } from "../../shared/stream/manage.ts";
+import { listPending } from "../../shared/stream/pending.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
 import { nativeClient, type TransportName } from "../support/redis.ts";

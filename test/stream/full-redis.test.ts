@@ -5,7 +5,7 @@ import { compareIds } from "../../shared/ids.ts";
 import { claim } from "../../shared/stream/claim.ts";
 import { removeConsumer } from "../../shared/stream/consumers.ts";
 import { deleteDeadLetters, redrive } from "../../shared/stream/dead-letters.ts";
-import { groupInfo, listPending, streamInfo } from "../../shared/stream/inspect.ts";
+import { groupInfo, streamInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup, configureStream, deleteGroup, type StreamPatch } from "../../shared/stream/manage.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { replayToGroup, seek } from "../../shared/stream/reread.ts";
@@ -63,8 +63,8 @@ async function free({ own }: Full): Promise<void> {
 /** In how many places each message is that the group is not done with: new, pending, aside, dead. */
 async function placesOf({ own: { native }, keys, ...stream }: Full): Promise<Map<string, number>> {
   const { lastDeliveredId } = await groupInfo({ ...stream, keys }, "g", 0);
-  const { items } = await listPending({ ...stream, keys }, "g", { limit: 1_000 });
-  const held = new Set(items.map(({ id }) => id));
+  const pending = await native.xpending(keys.stream, "g", "-", "+", 1_000);
+  const held = new Set(pending.map((entry) => (Array.isArray(entry) ? String(entry[0]) : "?")));
   const due = new Set((await native.zrange(keys.againDue("g"), "0", "-1")).map((member) => member.split(" ")[0]));
   const found = [
     ...(await native.xrange(keys.stream, "-", "+")).flatMap(([id]) =>

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { registryKey } from "../../shared/keys.ts";
-import { groupInfo, listPending, listStreams, streamInfo } from "../../shared/stream/inspect.ts";
+import { groupInfo, listStreams, streamInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup, configureStream, deleteGroup, deleteStream } from "../../shared/stream/manage.ts";
+import { listPending } from "../../shared/stream/pending.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { replayToGroup } from "../../shared/stream/reread.ts";
 import { openStream } from "../../shared/stream/stream.ts";

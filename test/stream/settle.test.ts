@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { runReaper } from "../../scheduled/reaper.ts";
 import { listDeadLetters } from "../../shared/stream/dead-letters.ts";
-import { groupInfo, listPending } from "../../shared/stream/inspect.ts";
+import { groupInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup } from "../../shared/stream/manage.ts";
+import { listPending } from "../../shared/stream/pending.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { nativeClient } from "../support/redis.ts";
 import {

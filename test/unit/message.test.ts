@@ -3,12 +3,11 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   decodeEntry,
-  decodeFields,
   encodeMessage,
+  encodeMessages,
   isBase64,
   isJsonType,
   METADATA_PREFIX,
-  messageBytes,
   messageJson,
   type NewMessage,
   RESERVED_FIELDS,
@@ -19,7 +18,7 @@ const ID = "1690000000000-3";
 
 /** What a client gets of fields that lie in Redis, by way of JSON.parse: it throws on anything that is not JSON. */
 function read(flat: readonly Reply[], delivery?: { deliveries: number; lease: string }): unknown {
-  return JSON.parse(messageJson(ID, decodeFields(flat), delivery));
+  return JSON.parse(messageJson(ID, flat, delivery));
 }
 
 /** What a client gets of a message that Weir stored. */
@@ -42,7 +41,7 @@ describe("a message that was stored", () => {
   test("comes back with its type, key and attributes, and its data as the text that it was", () => {
     fc.assert(
       fc.property(message, optional(fc.json()), (rest, data) => {
-        const text = messageJson(ID, decodeFields(encodeMessage({ ...rest, data })));
+        const text = messageJson(ID, encodeMessage({ ...rest, data }));
         expect(JSON.parse(text)).toEqual({
           id: ID,
           type: rest.type ?? null,
@@ -78,8 +77,21 @@ describe("a message that was stored", () => {
   });
 
   test("is measured in bytes of UTF-8, names and values", () => {
-    expect(messageBytes(["type", "é", "data", '"😀"'])).toBe(4 + 2 + 4 + 6);
-    expect(messageBytes([])).toBe(0);
+    const { lengths, short, long, sizes } = encodeMessages([
+      { type: "é", data: '"😀"' },
+      {},
+      { data: "é".repeat(1_024), key: "k" },
+      { data: "" },
+    ]);
+    expect(lengths).toEqual([
+      [4, 2, 4, 6],
+      [13, 4],
+      [3, 1, 4, -1],
+      [4, 0],
+    ]);
+    expect(short).toBe('typeédata"😀"weir-encodingnonekeykdatadata');
+    expect(long).toEqual(["é".repeat(1_024)]);
+    expect(sizes).toEqual([16, 17, 2_056, 4]);
   });
 });
 
@@ -186,7 +198,7 @@ describe("an entry of another client", () => {
   });
 
   test("with a field named __proto__ gives it as one, and reaches no prototype", () => {
-    const text = messageJson(ID, decodeFields(["__proto__", "x", "constructor", "y"]));
+    const text = messageJson(ID, ["__proto__", "x", "constructor", "y"]);
     expect(text).toContain('"attributes":{"__proto__":"x","constructor":"y"}');
     expect(Object.hasOwn(Object.prototype, "x")).toBe(false);
   });
@@ -206,7 +218,7 @@ describe("an entry of another client", () => {
 
   test("with data nested 100,000 deep comes as it is", () => {
     const data = "[".repeat(100_000) + "]".repeat(100_000);
-    expect(messageJson(ID, decodeFields(["data", data]))).toContain(`"data":${data},`);
+    expect(messageJson(ID, ["data", data])).toContain(`"data":${data},`);
   });
 
   test("with a media type of a megabyte is told in no time, whatever it is made of", () => {
@@ -223,8 +235,8 @@ describe("an entry of another client", () => {
   );
 
   test("whose value is no text is refused", () => {
-    expect(() => decodeFields(["a", 1])).toThrow(TypeError);
-    expect(() => decodeFields(["a", null])).toThrow(TypeError);
+    expect(() => messageJson(ID, ["a", 1])).toThrow(TypeError);
+    expect(() => messageJson(ID, ["a", null])).toThrow(TypeError);
   });
 });
 

@@ -132,11 +132,13 @@ describe("the OpenAPI document", () => {
     }
   });
 
-  test("asks for the token on everything under /v1 and on /metrics, and on nothing else", () => {
+  test("asks for the token on everything under /v1 and on /metrics, and on nothing else, and says what it must permit", () => {
+    const permission = /^(produce|consume|read|admin|metrics|root)$/;
     const schemes = Object.keys(objectAt(api, "components", "securitySchemes"));
     for (const { method, path, operation } of operations) {
       const isGuarded = path.startsWith("/v1/") || path === "/metrics";
-      expect(operation.security, `${method} ${path}`).toEqual(isGuarded ? [{ token: [] }] : []);
+      const expected = isGuarded ? [{ token: [expect.stringMatching(permission)] }] : [];
+      expect(operation.security, `${method} ${path}`).toEqual(expected);
     }
     expect(schemes).toContain("token");
   });

@@ -1,39 +1,16 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ERROR_CODES, type ErrorCode } from "../../shared/errors.ts";
+import type { ErrorCode } from "../../shared/errors.ts";
+import { expectProblem, paths } from "../support/answers.ts";
 import { nativeClient } from "../support/redis.ts";
-import { type Answer, ROOT_TOKEN, startWorker } from "../support/worker.ts";
+import { ROOT_TOKEN, startWorker } from "../support/worker.ts";
 
 const STREAM = "/v1/streams/orders";
 const MESSAGES = `${STREAM}/messages`;
 const GROUP = `${STREAM}/groups/mail`;
 /** Stands wherever a payload stands in a request that is refused. */
 const SECRET = "p4yl0ad";
-
-/** Checks the whole form of a problem, and that it tells nothing that it should not. */
-function expectProblem(answer: Answer, code: ErrorCode): Answer["json"] {
-  const { status, title } = ERROR_CODES[code];
-  expect({ status: answer.status, code: answer.json?.code, text: answer.text }).toMatchObject({ status, code });
-  expect(answer.headers.get("content-type")).toBe("application/problem+json");
-  const { errors, ...problem } = answer.json;
-  expect(problem).toEqual({ type: `urn:weir:error:${code}`, title, status, code, detail: expect.any(String) });
-  expect(problem.detail).not.toBe("");
-  if (errors !== undefined) {
-    expect(errors.length).toBeGreaterThan(0);
-    for (const error of errors) expect(error).toEqual({ path: expect.any(String), message: expect.any(String) });
-  }
-  expect(answer.text).not.toMatch(/p4yl0ad|root-token|test-token|\.ts:|node_modules|at [A-Za-z]+ \(|127\.0\.0\.1/);
-  expect(answer.headers.has("retry-after")).toBe([503, 507, 429].includes(status));
-  expect(answer.headers.has("www-authenticate")).toBe(status === 401);
-  expect(answer.headers.has("allow")).toBe(status === 405);
-  return answer.json;
-}
-
-/** The paths of what was wrong; one value may have several faults. */
-const paths = (problem: Answer["json"]): string[] => [
-  ...new Set<string>(problem.errors.map(({ path }: { path: string }) => path)),
-];
 
 describe("a request that is not right", () => {
   const worker = startWorker();

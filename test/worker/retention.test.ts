@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { ERROR_CODES, type ErrorCode } from "../../shared/errors.ts";
+import { expectOk, expectProblem, paths } from "../support/answers.ts";
 import { nativeClient } from "../support/redis.ts";
 import { type Answer, startWorker } from "../support/worker.ts";
 
@@ -15,28 +15,7 @@ const DEFAULTS = {
 const LAST_ID = "18446744073709551615-18446744073709551615";
 let streams = 0;
 
-function expectProblem(answer: Answer, code: ErrorCode): Answer["json"] {
-  const { status, title } = ERROR_CODES[code];
-  expect({ status: answer.status, text: answer.text }).toMatchObject({ status });
-  expect(answer.headers.get("content-type")).toBe("application/problem+json");
-  expect(answer.headers.has("retry-after")).toBe(status === 507);
-  const { errors: _errors, ...problem } = answer.json;
-  expect(problem).toEqual({ type: `urn:weir:error:${code}`, title, status, code, detail: expect.any(String) });
-  return answer.json;
-}
-
-const paths = (problem: Answer["json"]): string[] => [
-  ...new Set<string>(problem.errors.map(({ path }: { path: string }) => path)),
-];
-
-async function ok(method: string, path: string, body?: unknown): Promise<Answer["json"]> {
-  const answer = await worker.call(method, path, body);
-  expect({ status: answer.status, text: answer.text.slice(0, 500) }).toMatchObject({
-    status: expect.toBeOneOf([200, 201]),
-  });
-  expect(answer.headers.get("server-timing")).toMatch(/^redis;dur=[\d.]+;desc="\d+ commands?, \d+ round trips?"$/);
-  return answer.json;
-}
+const ok = async (method: string, path: string, body?: unknown) => expectOk(await worker.call(method, path, body));
 
 interface Stage {
   readonly stream: string;
