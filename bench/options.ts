@@ -6,8 +6,6 @@ export type Section = (typeof SECTIONS)[number];
 export type Options = {
   quick: boolean;
   rounds: number;
-  /** How long about one throughput measurement takes. */
-  durationMs: number;
   sections: readonly Section[];
   /** Only throughput measurements whose name matches. */
   only: RegExp | undefined;
@@ -15,10 +13,10 @@ export type Options = {
 };
 
 export const USAGE = `npm run bench -- [options]     about half an hour without options
-  --quick            about a minute: fewer rounds, shorter, only the measurements that the aims need
+  --quick            about a minute and a half: fewer rounds, only the measurements that the aims need
   --rounds <n>       interleaved rounds of throughput measurements (7; quick 3)
   --against <ref>    measure that git ref in the same run, and compare
-  --profile          only profile the Node server, by V8's profiler, and print where its time goes
+  --profile          only profile Node and workerd, by V8's profiler, and print where their time goes
   --sections <a,b>   some of: ${SECTIONS.join(", ")} (without this: all but the profile)
   --only <pattern>   only throughput measurements whose name matches, such as "produce 100 x 16"
   --help`;
@@ -46,7 +44,6 @@ export function parseOptions(args: readonly string[]): Options | "help" {
   return {
     quick,
     rounds,
-    durationMs: quick ? 400 : 700,
     sections,
     only: only === undefined ? undefined : new RegExp(only),
     against,

@@ -26,8 +26,10 @@ export type Stack = {
   nats: RunningNats | undefined;
   /** @param server whose CPU time is measured too */
   load(job: JobBody, server?: Server): Promise<Sample>;
-  /** Another Node server of this checkout, started with those options of Node. */
-  profiledNode(execArgv: readonly string[]): Promise<{ target: Target; stop(): Promise<void> }>;
+  /** Another Node server of this checkout, with its inspector on that port. */
+  inspectedNode(inspectorPort: number): Promise<Target>;
+  /** Another workerd with that bundle, over REST, with its inspector on that port. */
+  inspectedWorkerd(bundle: string, inspectorPort: number): Promise<Target>;
   /** Of the REST endpoint, in ms a round trip. */
   setLatency(latencyMs: number): Promise<void>;
   /** The settings of a Worker that reaches Redis through the REST endpoint. */
@@ -73,12 +75,19 @@ export async function startStack(dir: string, versions: readonly Version[]): Pro
         };
         return generator.ask({ ...job, redisPort: redis.port, watched });
       },
-      profiledNode: async (execArgv) => {
+      inspectedNode: async (inspectorPort) => {
         const [version] = versions;
         if (version === undefined) throw new Error("there is no version to profile");
-        const { child, target } = await startNode(version, redis.url, "profile:", execArgv);
+        const inspect = [`--inspect=127.0.0.1:${inspectorPort}`, "--inspect-publish-uid=http"];
+        const { child, target } = await startNode(version, redis.url, "inspected:", inspect);
         stops.push(() => child.stop());
-        return { target, stop: () => child.stop() };
+        return target;
+      },
+      inspectedWorkerd: async (bundle, inspectorPort) => {
+        const env = { ...restSettings, KEY_PREFIX: "inspected-rest:" };
+        const { port, stop } = await startWorkerd(bundle, env, "/healthz", inspectorPort);
+        stops.push(stop);
+        return { port, token: TOKEN, prefix: env.KEY_PREFIX };
       },
       setLatency: async (latencyMs) => void (await endpoint.ask({ latencyMs })),
       restSettings,

@@ -56,14 +56,27 @@ async function commitOf(ref: string): Promise<string> {
   return stdout.trim();
 }
 
+/**
+ * The bundle of this checkout as a profile can be read from it.
+ * @returns its path; each module's text follows a line `// <the module's path>`
+ */
+export async function readableBundle(dir: string): Promise<string> {
+  return bundleInto(join(dir, "readable-bundle"), PROJECT, ["--no-minify"]);
+}
+
 async function build(root: string, outDir: string, label: string, commit: string): Promise<Version> {
-  await mkdir(outDir, { recursive: true });
-  const wrangler = join(PROJECT, "node_modules", "wrangler", "wrangler-dist", "cli.js");
-  const quiet = { WRANGLER_SEND_METRICS: "false", WRANGLER_HIDE_BANNER: "true" };
-  const args = [wrangler, "deploy", "--dry-run", "--config", join(root, "wrangler.toml"), "--outdir", outDir];
-  await run(process.execPath, args, { cwd: root, env: { ...process.env, ...quiet } });
-  const bundle = join(outDir, "index.js");
+  const bundle = await bundleInto(outDir, root);
   const { size } = await stat(bundle);
   const bundleGzipBytes = gzipSync(await readFile(bundle)).length;
   return { label, commit, root, bundle, bundleBytes: size, bundleGzipBytes };
+}
+
+async function bundleInto(outDir: string, root: string, options: readonly string[] = []): Promise<string> {
+  await mkdir(outDir, { recursive: true });
+  const wrangler = join(PROJECT, "node_modules", "wrangler", "wrangler-dist", "cli.js");
+  const quiet = { WRANGLER_SEND_METRICS: "false", WRANGLER_HIDE_BANNER: "true" };
+  const config = join(root, "wrangler.toml");
+  const args = [wrangler, "deploy", "--dry-run", "--config", config, "--outdir", outDir, ...options];
+  await run(process.execPath, args, { cwd: root, env: { ...process.env, ...quiet } });
+  return join(outDir, "index.js");
 }

@@ -10,6 +10,23 @@ use([BarChart, CustomChart, LineChart, GridComponent, LegendComponent, TitleComp
 
 const WIDTH = 1_100;
 const PANEL = 420;
+const LEGEND = 90;
+
+/** As many as there are systems, that none looks like another: the library's own nine would begin anew. */
+const COLORS = [
+  "#2563eb",
+  "#dc2626",
+  "#16a34a",
+  "#9333ea",
+  "#ea580c",
+  "#0891b2",
+  "#a16207",
+  "#db2777",
+  "#4b5563",
+  "#65a30d",
+  "#7c2d12",
+  "#1e1b4b",
+];
 
 /** Two panels of bars with ranges; below them, when they were measured, batch sizes and connections. */
 export function plot({ throughput, surroundings }: Results): string {
@@ -21,7 +38,7 @@ export function plot({ throughput, surroundings }: Results): string {
     lines(throughput, "produce", "connections"),
     lines(throughput, "consume", "connections"),
   ].filter((panel) => panel !== undefined);
-  const height = 60 + Math.ceil(panels.length / 2) * PANEL;
+  const height = 60 + Math.ceil(panels.length / 2) * PANEL + (panels.some((panel) => !isBars(panel)) ? LEGEND : 0);
   const chart = init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height });
   chart.setOption(layOut(panels, `Weir ${surroundings.commit ?? ""}, ${surroundings.machine ?? ""}`));
   const svg = chart.renderToSVGString();
@@ -36,13 +53,17 @@ type Panel = {
   series: Record<string, unknown>[];
 };
 
+function isBars({ yAxis }: Panel): boolean {
+  return yAxis.type === "category";
+}
+
 function layOut(panels: readonly Panel[], title: string): EChartsCoreOption {
   const left = (i: number) => (i % 2 === 0 ? 0 : WIDTH / 2);
   const top = (i: number) => 60 + Math.floor(i / 2) * PANEL;
-  const isBars = ({ yAxis }: Panel) => yAxis.type === "category";
   return {
     animation: false,
     backgroundColor: "#fff",
+    color: COLORS,
     title: [
       { text: title, left: 10, top: 8, textStyle: { fontSize: 13, fontWeight: "normal" } },
       ...panels.map((panel, i) => ({
@@ -52,7 +73,9 @@ function layOut(panels: readonly Panel[], title: string): EChartsCoreOption {
         textStyle: { fontSize: 14 },
       })),
     ],
-    legend: panels.some((panel) => !isBars(panel)) ? { bottom: 4, type: "plain", itemGap: 30 } : { show: false },
+    legend: panels.some((panel) => !isBars(panel))
+      ? { bottom: 8, left: 20, type: "plain", itemGap: 24, itemWidth: 40 }
+      : { show: false },
     grid: panels.map((panel, i) => ({
       left: left(i) + (isBars(panel) ? 215 : 75),
       top: top(i) + 40,
@@ -140,6 +163,7 @@ function lines(
     series: bySystem.map(([name, own]) => ({
       type: "line",
       name,
+      lineStyle: name.startsWith("Weir") ? { width: 3 } : { width: 1.5, type: "dashed" },
       data: values.map((value) => own.find(({ shape }) => shape[by] === value)?.messagesPerSecond.median ?? "-"),
     })),
   };

@@ -167,13 +167,13 @@ function memoryLine({ memory }: Results): string {
 
 function profileTables({ profile }: Results): string {
   return profile
-    .map(({ operation, messagesPerSecond, functions, owners }) => {
+    .map(({ runtime, operation, messagesPerSecond, functions, owners }) => {
       const rowsOf = (parts: typeof functions) =>
         table(
           ["self time", "", ""],
           parts.map(({ name, place, share }) => [`${(share * 100).toFixed(1)} %`, name, place]),
         );
-      const title = `Profile of the Node server: ${operation}, ${thousands(messagesPerSecond)} messages/s while profiled`;
+      const title = `Profile of Weir ${runtime}: ${operation}, ${thousands(messagesPerSecond)} messages/s while profiled`;
       return `${title}\n${rowsOf(owners)}\n\n${rowsOf(functions)}`;
     })
     .join("\n\n");

@@ -1,11 +1,14 @@
-// Where the Node server's time goes: V8's own profile, its functions by self time.
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+// Where a server's time goes: V8's own profile, its functions by self time.
+import { readFile } from "node:fs/promises";
+import { freePort } from "../../local/ports.ts";
 import type { Progress } from "../progress.ts";
-import type { Stack } from "../stack.ts";
+import { type CpuProfile, profileWhile } from "../servers/inspector.ts";
+import type { Runtime, Stack } from "../stack.ts";
+import { readableBundle } from "../version.ts";
 import { CORE, type Operation } from "./throughput.ts";
 
 export type Profile = {
+  runtime: Runtime;
   operation: Operation;
   messagesPerSecond: number;
   /** Share of the time that was not idle. */
@@ -17,59 +20,68 @@ export type Profile = {
 type Part = { name: string; place: string; share: number };
 
 const DURATION_MS = 4_000;
+// By then V8 has compiled what is hot.
+const WARM_UP_MS = 5_000;
 const SHOWN = 40;
 
 export async function measureProfile(dir: string, stack: Stack, progress: Progress): Promise<readonly Profile[]> {
+  const bundle = await readableBundle(dir);
+  const [nodePort, workerdPort] = [await freePort(), await freePort()];
+  const modules = await modulesOf(bundle);
+  const inspected = [
+    { runtime: "Node, TCP" as const, port: nodePort, target: await stack.inspectedNode(nodePort) },
+    { runtime: "workerd, REST" as const, port: workerdPort, target: await stack.inspectedWorkerd(bundle, workerdPort) },
+  ];
   const profiles: Profile[] = [];
-  for (const operation of ["produce", "consume"] as const) {
-    progress.say(`profile of ${operation}`);
-    const folder = join(dir, `profile-${operation}`);
-    await mkdir(folder, { recursive: true });
-    const { target, stop } = await stack.profiledNode([
-      "--cpu-prof",
-      "--cpu-prof-interval",
-      "200",
-      "--cpu-prof-dir",
-      folder,
-    ]);
-    const body =
-      operation === "produce"
-        ? { kind: "weir-produce" as const }
-        : { kind: "weir-consume" as const, settleApart: false };
-    const run = (durationMs: number) => stack.load({ ...body, target, shape: CORE, durationMs });
-    await run(500);
-    const { messages, seconds } = await run(DURATION_MS);
-    await stop();
-    const [file = ""] = await readdir(folder);
-    profiles.push({ operation, messagesPerSecond: messages / seconds, ...(await topOf(join(folder, file), seconds)) });
-    await rm(folder, { recursive: true });
+  for (const { runtime, port, target } of inspected) {
+    for (const operation of ["produce", "consume"] as const) {
+      progress.say(`profile of ${operation}, ${runtime}`);
+      const body =
+        operation === "produce"
+          ? { kind: "weir-produce" as const }
+          : { kind: "weir-consume" as const, settleApart: false };
+      const run = (durationMs: number) => stack.load({ ...body, target, shape: CORE, durationMs });
+      await run(WARM_UP_MS);
+      let messagesPerSecond = 0;
+      const profile = await profileWhile(port, async () => {
+        const { messages, seconds } = await run(DURATION_MS);
+        messagesPerSecond = messages / seconds;
+      });
+      profiles.push({ runtime, operation, messagesPerSecond, ...topOf(profile, modules) });
+    }
   }
   return profiles;
 }
 
-type CpuProfile = {
-  nodes: { id: number; callFrame: { functionName: string; url: string; lineNumber: number } }[];
-  samples: number[];
-  timeDeltas: number[];
-};
+/** The modules of a bundle, by the line that each begins at. */
+async function modulesOf(bundle: string): Promise<readonly { line: number; path: string }[]> {
+  const lines = (await readFile(bundle, "utf8")).split("\n");
+  return lines.flatMap((text, line) => {
+    const path = /^\/\/ (\S+\.[cm]?[jt]s)$/.exec(text)?.[1];
+    return path === undefined ? [] : [{ line, path }];
+  });
+}
 
-/** @param seconds how long before its end the profile is looked at: what was before is starting and warming up */
-async function topOf(file: string, seconds: number): Promise<Pick<Profile, "functions" | "owners">> {
-  const { nodes, samples, timeDeltas }: CpuProfile = JSON.parse(await readFile(file, "utf8"));
+function topOf(
+  { nodes, samples, timeDeltas }: CpuProfile,
+  modules: readonly { line: number; path: string }[],
+): Pick<Profile, "functions" | "owners"> {
   const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
   const byFunction = new Map<string, number>();
   const byOwner = new Map<string, number>();
-  let leftUs = seconds * 1e6;
   let busyUs = 0;
-  for (let i = samples.length - 1; i >= 0 && leftUs > 0; i--) {
+  for (let i = 0; i < samples.length; i++) {
     const us = timeDeltas[i] ?? 0;
-    leftUs -= us;
     const frame = frames.get(samples[i] ?? -1);
-    if (frame === undefined || frame.functionName === "(idle)") continue;
-    const path = frame.url.replace(/^.*\/(?=[^/]+\/[^/]+$)/, "");
-    const place = frame.url === "" ? "" : `${path}:${frame.lineNumber + 1}`;
-    add(byFunction, JSON.stringify([frame.functionName || "(anonymous)", place]), us);
-    add(byOwner, JSON.stringify([ownerOf(frame.functionName, frame.url), ""]), us);
+    if (frame === undefined || frame.functionName === "(idle)" || frame.functionName === "(root)") continue;
+    // workerd gives the bundle's own code no file name that means anything.
+    const isNamed = /^(file|node(-internal)?):/.test(frame.url) || frame.url === "";
+    const found = isNamed ? undefined : modules.findLast(({ line }) => line <= frame.lineNumber);
+    const url = found?.path ?? frame.url;
+    const line = frame.lineNumber + 1 - (found?.line ?? 0);
+    const path = url.replace(/^.*\/(?=[^/]+\/[^/]+$)/, "");
+    add(byFunction, JSON.stringify([frame.functionName || "(anonymous)", url === "" ? "" : `${path}:${line}`]), us);
+    add(byOwner, JSON.stringify([ownerOf(frame.functionName, url), ""]), us);
     busyUs += us;
   }
   const shares = (sums: ReadonlyMap<string, number>) =>
@@ -89,7 +101,7 @@ function add(sums: Map<string, number>, key: string, us: number): void {
 function ownerOf(name: string, url: string): string {
   const inPackage = /^.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1];
   if (inPackage !== undefined) return inPackage;
-  if (url.startsWith("node:")) return "Node's own JavaScript";
+  if (/^node(-internal)?:/.test(url)) return "the runtime's own JavaScript";
   if (url === "") return name.startsWith("(") ? name : "native functions";
   return /(?:functions|shared|scheduled|bench)\/.*$/.exec(url)?.[0] ?? url;
 }

@@ -41,22 +41,45 @@ export function nameOf({ operation, system, shape }: Pick<Cell, "operation" | "s
 export async function measureThroughput(stack: Stack, options: Options, progress: Progress): Promise<Throughput[]> {
   const cells = cellsFor(stack, options).filter((cell) => options.only?.test(nameOf(cell)) ?? true);
   const runs = new Map<Cell, Sample[]>(cells.map((cell) => [cell, []]));
-  // Round 0 warms up.
-  for (let round = 0; round <= options.rounds; round++) {
+  const run = async (cell: Cell, which: string): Promise<Sample | undefined> => {
+    progress.say(`${which}: ${nameOf(cell)}`);
+    const { job, shape, server } = cell;
+    try {
+      return await stack.load({ ...job, shape, durationMs: DURATION_MS }, server);
+    } catch (error) {
+      // One measurement that did not come about is no reason to lose the others.
+      progress.note(`${nameOf(cell)}: ${error instanceof Error ? error.message : error}`);
+      return undefined;
+    }
+  };
+  for (const [number, cell] of shuffled(cells).entries()) {
+    await warmUp(() => run(cell, `warm-up, ${number + 1} of ${cells.length}`));
+  }
+  for (let round = 1; round <= options.rounds; round++) {
     for (const [number, cell] of shuffled(cells).entries()) {
-      const which = round === 0 ? "warm-up" : `round ${round} of ${options.rounds}`;
-      progress.say(`${which}, ${number + 1} of ${cells.length}: ${nameOf(cell)}`);
-      const { job, shape, server } = cell;
-      try {
-        const sample = await stack.load({ ...job, shape, durationMs: options.durationMs }, server);
-        if (round > 0) runs.get(cell)?.push(sample);
-      } catch (error) {
-        // One measurement that did not come about is no reason to lose the others.
-        progress.note(`${nameOf(cell)}: ${error instanceof Error ? error.message : error}`);
-      }
+      const sample = await run(cell, `round ${round} of ${options.rounds}, ${number + 1} of ${cells.length}`);
+      if (sample !== undefined) runs.get(cell)?.push(sample);
     }
   }
   return [...runs].flatMap(([cell, samples]) => (samples.length === 0 ? [] : [summary(cell, samples)]));
+}
+
+/** How long about one measurement takes. */
+const DURATION_MS = 700;
+
+const MOST_WARM_UPS = 12;
+/** By how much a run must beat the best before it to count as faster, and how many that are not end the warm-up. */
+const [GAIN, RUNS_WITHOUT_GAIN] = [1.03, 3];
+
+/** Runs until it gets no faster: V8 compiles what is hot only in the course of seconds. */
+async function warmUp(run: () => Promise<Sample | undefined>): Promise<void> {
+  let best = 0;
+  for (let i = 0, without = 0; i < MOST_WARM_UPS && without < RUNS_WITHOUT_GAIN; i++) {
+    const sample = await run();
+    const rate = sample === undefined ? 0 : sample.messages / sample.seconds;
+    without = rate < best * GAIN ? without + 1 : 0;
+    best = Math.max(best, rate);
+  }
 }
 
 function summary({ operation, system, shape, server }: Cell, samples: readonly Sample[]): Throughput {
@@ -88,7 +111,7 @@ function summary({ operation, system, shape, server }: Cell, samples: readonly S
   };
 }
 
-const QUICK_SHAPES: readonly Shape[] = [CORE, { ...CORE, batch: 1 }];
+const QUICK_SHAPES: readonly Shape[] = [CORE];
 const FULL_SHAPES: readonly Shape[] = [
   ...[1, 10, 100, 1_000].flatMap((batch) => [1, 16, 64].map((connections): Shape => ({ ...CORE, batch, connections }))),
   ...[1, 100].map((batch): Shape => ({ ...CORE, batch, payload: "4 KB" })),
@@ -102,7 +125,7 @@ function cellsFor(stack: Stack, { quick }: Options): Cell[] {
   const weir = shapes.flatMap((shape) =>
     stack.servers
       // TCP from workerd opens a connection a request: how that goes is seen at 16.
-      .filter(({ runtime }) => runtime !== "workerd, TCP" || shape.connections === 16)
+      .filter(({ runtime }) => runtime !== "workerd, TCP" || (shape.connections === 16 && !quick))
       .flatMap((server) => weirCells(server, shape)),
   );
   const consumers = (quick ? [] : CONSUMERS).flatMap((shape) =>
@@ -112,8 +135,8 @@ function cellsFor(stack: Stack, { quick }: Options): Cell[] {
       .filter(({ operation }) => operation === "consume"),
   );
   // The peers at 16 connections, or as many batches in flight; one connection is what the raw commands have anyway.
-  const peerShapes = quick ? [CORE] : shapes.filter(({ connections }) => connections === 16);
-  return [...weir, ...consumers, ...peerShapes.flatMap((shape) => peerCells(stack, shape))];
+  const peers = shapes.filter(({ connections }) => connections === 16).flatMap((shape) => peerCells(stack, shape));
+  return [...weir, ...consumers, ...peers.filter(({ system }) => !quick || AIMED_AT.includes(system))];
 }
 
 function weirCells(server: Server, shape: Shape): Cell[] {
@@ -129,6 +152,8 @@ export const RAW_PRODUCE = "ioredis pipelined XADD";
 export const RAW_CONSUME = "ioredis XREADGROUP, then XACK";
 export const BULLMQ = "BullMQ";
 export const BULLMQ_100 = "BullMQ, concurrency 100";
+/** What the aims are ratios to. */
+const AIMED_AT: readonly string[] = [RAW_PRODUCE, RAW_CONSUME, BULLMQ, BULLMQ_100];
 
 function peerCells({ nats }: Stack, shape: Shape): Cell[] {
   const produce = { operation: "produce" as const, shape };

@@ -31,18 +31,21 @@ function workerdBinary(): string {
 /**
  * @param bundle the entry module, which is all that there is
  * @param path is asked until it answers with 200
+ * @param inspectorPort where V8's inspector is to listen
  * @throws Error with workerd's last words when it does not start
  */
 export async function startWorkerd(
   bundle: string,
   env: Readonly<Record<string, string>>,
   path = "/healthz",
+  inspectorPort?: number,
 ): Promise<RunningWorkerd> {
   const port = await freePort();
   const config = join(dirname(bundle), `${basename(bundle)}.${port}.capnp`);
   await writeFile(config, configuration(basename(bundle), port, env));
   const started = performance.now();
-  const child = spawn(workerdBinary(), ["serve", config], { stdio: ["ignore", "pipe", "pipe"] });
+  const inspector = inspectorPort === undefined ? [] : [`--inspector-addr=127.0.0.1:${inspectorPort}`];
+  const child = spawn(workerdBinary(), ["serve", ...inspector, config], { stdio: ["ignore", "pipe", "pipe"] });
   const output = new LastLines(15);
   output.follow(child.stdout);
   output.follow(child.stderr);
