@@ -54,6 +54,11 @@ export function timeOfId(id: string): number {
   return Number(id.slice(0, id.indexOf("-")));
 }
 
+/** @returns the id's place within its millisecond; above 2^53 only nearly */
+export function sequenceOfId(id: string): number {
+  return Number(id.slice(id.indexOf("-") + 1));
+}
+
 /** @returns the id after which everything from that millisecond on comes, for a group that is to read from then */
 export function idBefore(ms: number): string {
   return ms === 0 ? "0-0" : `${ms - 1}-${U64_MAX}`;

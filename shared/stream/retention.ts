@@ -1,4 +1,4 @@
-import { compareIds, timeOfId } from "../ids.ts";
+import { compareIds, sequenceOfId, timeOfId } from "../ids.ts";
 import type { Outcome, Reply } from "../redis/connection.ts";
 import { ReplyError } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
@@ -96,7 +96,16 @@ interface Snapshot {
   readonly length: number;
   readonly firstId: string | null;
   readonly lastId: string;
-  readonly groups: readonly KeptFor[];
+  readonly groups: readonly GroupNeed[];
+}
+
+interface GroupNeed {
+  readonly group: string;
+  /** The oldest entry that it is not done with; null when it is done with all there are. */
+  readonly fromId: string | null;
+  readonly pending: number;
+  /** Null where Redis can not tell. */
+  readonly lag: number | null;
 }
 
 /**
@@ -124,10 +133,15 @@ export function forecast(snapshot: Snapshot, retention: StreamConfig["retention"
   const byAge = belowId === null ? 0 : entriesBelow(snapshot, belowId);
   const byLength = maxLength === null ? 0 : Math.max(0, length - maxLength);
   const wanted = Math.max(byAge, byLength);
-  const needs = groups.map(({ group, fromId }) => ({ group, fromId, done: entriesBelow(snapshot, fromId) }));
+  const needs = groups.flatMap(({ fromId, ...rest }) =>
+    fromId === null ? [] : [{ group: rest.group, fromId, done: doneBy(snapshot, { fromId, ...rest }) }],
+  );
   const doneByAll = Math.min(length, ...needs.map(({ done }) => done));
   const freed = deleteAcknowledged && groups.length > 0 ? doneByAll : 0;
-  const behind = needs.filter(({ done }) => done < wanted);
+  // By age the ids themselves tell, by length only counts do.
+  const behind = needs.filter(
+    ({ fromId, done }) => done < byLength || (belowId !== null && compareIds(fromId, belowId) < 0),
+  );
   const isKept = unfinished === "keep";
   const isExact = byAge === 0 || byAge === length;
   return {
@@ -138,17 +152,35 @@ export function forecast(snapshot: Snapshot, retention: StreamConfig["retention"
         isExact && (!isKept || behind.every(({ done }) => done === 0)) && freed === 0 ? "exact" : "estimated",
       belowId,
     },
-    takesFrom: isKept ? [] : behind.map(({ group, fromId, done }) => ({ group, fromId, messages: wanted - done })),
+    takesFrom: isKept
+      ? []
+      : behind.map(({ group, fromId, done }) => ({ group, fromId, messages: Math.max(1, wanted - done) })),
     heldBackBy: isKept ? behind.map(({ group, fromId }) => ({ group, fromId, sinceMs: timeOfId(fromId) })) : [],
   };
 }
 
-/** How many entries lie below an id: exact at both ends, by time in between. */
+/**
+ * How many entries a group is done with before the oldest that it is not done with. What it was not handed and what it
+ * has pending lie behind that one: so many it has surely not done, however unevenly the entries lie in time.
+ */
+function doneBy(snapshot: Snapshot, { fromId, pending, lag }: GroupNeed & { readonly fromId: string }): number {
+  const byTime = entriesBelow(snapshot, fromId);
+  if (byTime === 0) return 0;
+  const most = snapshot.length - (lag ?? 0) - pending;
+  // Without pending ones it has done all that it was handed.
+  if (lag !== null && pending === 0) return most;
+  return Math.max(1, Math.min(byTime, most));
+}
+
+/** How many entries lie below an id: exact at both ends, by time in between, or by sequence within one millisecond. */
 function entriesBelow({ length, firstId, lastId }: Snapshot, id: string): number {
   if (firstId === null || compareIds(id, firstId) <= 0) return 0;
   if (compareIds(id, lastId) > 0) return length;
-  const [first, last] = [timeOfId(firstId), timeOfId(lastId)];
-  return last === first ? 0 : Math.min(length, Math.round((length * (timeOfId(id) - first)) / (last - first)));
+  const placeOf = timeOfId(firstId) === timeOfId(lastId) ? sequenceOfId : timeOfId;
+  const [first, last] = [placeOf(firstId), placeOf(lastId)];
+  const below = Math.round((length * (placeOf(id) - first)) / Math.max(1, last - first));
+  // Above the first there is one at least; the last is not below it.
+  return Math.max(1, Math.min(length - 1, below));
 }
 
 function decodeSnapshot(reply: Reply): Snapshot {
@@ -158,8 +190,13 @@ function decodeSnapshot(reply: Reply): Snapshot {
     firstId: asTextOrNull(firstId),
     lastId: asText(lastId),
     groups: asArray(groups).map((row) => {
-      const [group, fromId] = asArray(row);
-      return { group: asText(group), fromId: asText(fromId) };
+      const [group, fromId = null, pending, lag = null] = asArray(row);
+      return {
+        group: asText(group),
+        fromId: asTextOrNull(fromId),
+        pending: asNumber(pending),
+        lag: lag === null ? null : asNumber(lag),
+      };
     }),
   };
 }

@@ -187,6 +187,34 @@ describe("the forecast", () => {
     expect(forecast.heldBackBy).toEqual([{ group: "behind", fromId: ids[4], sinceMs: Number(ids[4]?.split("-")[0]) }]);
   });
 
+  test.each([
+    ["nearly all at once, the last one later", (i: number) => (i === 19 ? "2000-0" : `1000-${i}`)],
+    ["the first one long before the others", (i: number) => (i === 0 ? "1000-0" : `2000-${i}`)],
+    ["all within a millisecond", (i: number) => `1000-${i}`],
+    ["with sequences that no number holds", (i: number) => `1000-184467440737095515${i + 10}`],
+    ["evenly", (i: number) => `${1_000 + i}-0`],
+  ])("names the group that holds a trim back, however its entries lie in time: %s", async (_, idOf) => {
+    const stream = await makeStream(["behind", "done"], { settings: { maxLength: 5 } });
+    const ids = Array.from({ length: 20 }, (_, i) => idOf(i));
+    for (const id of ids) await nativeClient().xadd(stream.keys.stream, id, "data", "1");
+    await settleSome(stream, "done", { acks: leasesOf((await poll(stream, "done", { batchSize: 16 })).messages) });
+    const { messages } = await poll(stream, "behind", { batchSize: 10 });
+    await settleSome(stream, "behind", { acks: leasesOf(messages.slice(0, 4)) });
+    const { heldBackBy } = await forecastRetention(stream, Date.now());
+    expect(heldBackBy).toEqual([{ group: "behind", fromId: ids[4], sinceMs: Number(ids[4]?.split("-")[0]) }]);
+  });
+
+  test("does not name a group that has done enough, and says since when a message waits, not what came before it", async () => {
+    const stream = await makeStream(["g"], { settings: { maxAgeMs: HOUR_MS } });
+    await nativeClient().xadd(stream.keys.stream, "1000-0", "data", "1");
+    await settleSome(stream, "g", { acks: leasesOf((await poll(stream, "g")).messages) });
+    expect((await forecastRetention(stream, Date.now())).heldBackBy).toEqual([]);
+    const id = await nativeClient().xadd(stream.keys.stream, "5000-0", "data", "2");
+    expect((await forecastRetention(stream, Date.now())).heldBackBy).toEqual([
+      { group: "g", fromId: id, sinceMs: 5_000 },
+    ]);
+  });
+
   test("says from whom a trim would take", async () => {
     const { stream } = await makeWorked({ maxAgeMs: HOUR_MS, unfinished: "drop" });
     const forecast = await forecastRetention(stream, Date.now() + 2 * HOUR_MS);
