@@ -24,50 +24,76 @@ export interface LeaseFormat {
 }
 
 /**
- * A lease is `1~check~scope~id~deliveries~consumer[~side]`; later versions may append fields, which this one ignores.
- * `scope` is a hash of stream and group, `check` one of all that follows it, so that a cut or mangled lease is told.
- * Written and read for every message: hence no splitting, and numbers in decimal, which V8 writes fastest.
+ * A lease is `1~scope~consumer~deliveries~id[~side]~check`. `scope` is a hash of stream and group, `check` one of all
+ * between the version and itself, so that a cut or mangled lease is told; later versions may put fields before it, which
+ * this one ignores.
+ *
+ * Written and read for every message, by the batch: what the leases of a batch have in common stands first, so that its
+ * part of the check is worked out once, and of each lease only the id's. A format serves one request for that reason.
  */
 export function leaseFormat(stream: string, group: string): LeaseFormat {
   const scope = String(hash(`${stream}/${group}`));
-  // Every lease begins with the scope: its part of the check is the same for all.
-  const start = `${scope}${SEPARATOR}`;
-  const startHash = hash(start);
+  let shared = shareOf(scope, "", 1);
   return {
     write({ id, deliveries, consumer, side }) {
-      const rest = `${id}${SEPARATOR}${deliveries}${SEPARATOR}${consumer}${side === undefined ? "" : SEPARATOR + side}`;
-      return `${HEAD}${hash(rest, startHash)}${SEPARATOR}${start}${rest}`;
+      if (consumer !== shared.consumer || deliveries !== shared.deliveries) {
+        shared = shareOf(scope, consumer, deliveries);
+      }
+      const own = side === undefined ? id : `${id}${SEPARATOR}${side}`;
+      return `${shared.head}${own}${SEPARATOR}${hash(own, shared.hash)}`;
     },
     read(text) {
-      const checked = text.indexOf(SEPARATOR, HEAD.length) + 1;
-      if (checked === 0 || !text.startsWith(HEAD)) return "malformed";
-      const isOwn = text.startsWith(start, checked);
-      const check = isOwn ? hash(text, startHash, checked + start.length) : hash(text, undefined, checked);
-      if (text.slice(HEAD.length, checked - 1) !== String(check)) return "malformed";
-      if (!isOwn) return text.includes(SEPARATOR, checked) ? "foreign" : "malformed";
-      const idEnd = text.indexOf(SEPARATOR, checked + start.length);
-      const deliveriesEnd = text.indexOf(SEPARATOR, idEnd + 1);
-      if (idEnd === -1 || deliveriesEnd === -1) return "malformed";
-      const id = parseEntryId(text.slice(checked + start.length, idEnd));
-      const deliveries = text.slice(idEnd + 1, deliveriesEnd);
-      if (id === undefined || !/^[1-9]\d{0,9}$/.test(deliveries)) return "malformed";
-      const consumerEnd = text.indexOf(SEPARATOR, deliveriesEnd + 1);
-      if (consumerEnd === -1) return { id, deliveries: Number(deliveries), consumer: text.slice(deliveriesEnd + 1) };
-      const consumer = text.slice(deliveriesEnd + 1, consumerEnd);
-      const [side] = text.slice(consumerEnd + 1).split(SEPARATOR, 1);
-      return { id, deliveries: Number(deliveries), consumer, side: side === "" ? undefined : side };
+      const end = text.lastIndexOf(SEPARATOR);
+      const start = shared.head.length;
+      if (start < end && text.startsWith(shared.head)) {
+        if (text.slice(end + 1) !== String(hash(text, shared.hash, start, end))) return "malformed";
+      } else {
+        if (!text.startsWith(HEAD)) return "malformed";
+        if (text.slice(end + 1) !== String(hash(text, undefined, HEAD.length, end))) return "malformed";
+        const read = readShare(text, scope, end);
+        if (typeof read === "string") return read;
+        shared = read;
+      }
+      const { consumer, deliveries, head } = shared;
+      const idEnd = text.indexOf(SEPARATOR, head.length);
+      const id = parseEntryId(text.slice(head.length, idEnd));
+      if (id === undefined) return "malformed";
+      if (idEnd === end) return { id, deliveries, consumer };
+      const side = text.slice(idEnd + 1, text.indexOf(SEPARATOR, idEnd + 1));
+      return { id, deliveries, consumer, side: side === "" ? undefined : side };
     },
   };
+}
+
+/** What the leases of a batch begin with, and its part of their check. */
+interface Share {
+  readonly consumer: string;
+  readonly deliveries: number;
+  readonly head: string;
+  readonly hash: number;
+}
+
+function shareOf(scope: string, consumer: string, deliveries: number): Share {
+  const fields = `${scope}${SEPARATOR}${consumer}${SEPARATOR}${deliveries}${SEPARATOR}`;
+  return { consumer, deliveries, head: HEAD + fields, hash: hash(fields) };
+}
+
+/** @param end where the check begins, which is right */
+function readShare(text: string, scope: string, end: number): Share | "malformed" | "foreign" {
+  const [itsScope, consumer, deliveries = "", id] = text.slice(HEAD.length, end).split(SEPARATOR, 4);
+  if (consumer === undefined) return "malformed";
+  if (itsScope !== scope) return "foreign";
+  if (id === undefined || !/^[1-9]\d{0,9}$/.test(deliveries)) return "malformed";
+  return shareOf(scope, consumer, Number(deliveries));
 }
 
 /**
  * FNV-1a, of which 30 bits are kept, the most that V8 takes for a small integer: against mistakes, not against forgers
  * (http://www.isthe.com/chongo/tech/comp/fnv/).
  * @param value the hash of what stands before, if anything does
- * @param from where to begin in the text
  */
-function hash(text: string, value = 0x811c9dc5, from = 0): number {
+function hash(text: string, value = 0x811c9dc5, start = 0, end = text.length): number {
   let hashed = value;
-  for (let i = from; i < text.length; i++) hashed = Math.imul(hashed ^ text.charCodeAt(i), 0x01000193);
+  for (let i = start; i < end; i++) hashed = Math.imul(hashed ^ text.charCodeAt(i), 0x01000193);
   return hashed & 0x3fffffff;
 }

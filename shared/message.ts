@@ -140,7 +140,11 @@ function contentOf(fields: Entry["fields"]): Content {
   for (let i = 0; i + 1 < fields.length; i += 2) {
     const name = nameAt(fields, i);
     const value = valueAt(fields, i + 1);
-    if (name === "type" || name === "key" || name === "data" || name === "datacontenttype") content[name] = value;
+    // Each by its own name: V8 looks a name up that was read from Redis before it can index with it.
+    if (name === "data") content.data = value;
+    else if (name === "type") content.type = value;
+    else if (name === "key") content.key = value;
+    else if (name === "datacontenttype") content.datacontenttype = value;
     else if (name === ENCODING_FIELD) content.encoding = value;
     else if (!name.startsWith(METADATA_PREFIX)) {
       content.attributes ??= new Map();
@@ -171,18 +175,25 @@ export function messageJson(id: string, fields: Entry["fields"], delivery?: Deli
 }
 
 function attributeMembers(content: Content): string {
+  const { attributes, type, key, datacontenttype } = content;
+  // The usual message: nothing to be collected.
+  if (attributes === undefined && !isBytes(type) && !isBytes(key) && !isBytes(datacontenttype))
+    return `"attributes":{}`;
   const text: string[] = [];
   const binary: string[] = [];
-  for (const [name, value] of content.attributes ?? []) {
-    if (value instanceof Uint8Array) binary.push(`${JSON.stringify(name)}:"${base64(value)}"`);
+  for (const [name, value] of attributes ?? []) {
+    if (isBytes(value)) binary.push(`${JSON.stringify(name)}:"${base64(value)}"`);
     else text.push(`${JSON.stringify(name)}:${JSON.stringify(value)}`);
   }
-  for (const name of ["type", "key", "datacontenttype"] as const) {
-    const value = content[name];
-    if (value instanceof Uint8Array) binary.push(`"${name}":"${base64(value)}"`);
+  for (const [name, value] of Object.entries({ type, key, datacontenttype })) {
+    if (isBytes(value)) binary.push(`"${name}":"${base64(value)}"`);
   }
   // Only another client can have stored values that are not UTF-8: handed on in full, beside the text.
   return `"attributes":{${text.join(",")}}${binary.length === 0 ? "" : `,"attributesBase64":{${binary.join(",")}}`}`;
+}
+
+function isBytes(value: Value | undefined): value is Uint8Array {
+  return typeof value === "object";
 }
 
 /** The members that are the payload, each with a comma before it. */
@@ -190,7 +201,7 @@ function dataMembers({ data, datacontenttype, encoding }: Content): string {
   const stated = typeof datacontenttype === "string" ? datacontenttype : undefined;
   const typeMember = stated === undefined ? "" : `,"datacontenttype":${JSON.stringify(stated)}`;
   if (data === undefined) return typeMember;
-  if (data instanceof Uint8Array) {
+  if (isBytes(data)) {
     return `${typeMember || `,"datacontenttype":"application/octet-stream"`},"dataBase64":"${base64(data)}"`;
   }
   if (encoding === "base64" && isBase64(data)) return `${typeMember},"dataBase64":"${data}"`;

@@ -123,13 +123,30 @@ function reason(error: Error): string {
 }
 
 function decodeBytes(value: unknown): Reply {
-  if (Buffer.isBuffer(value)) return isUtf8(value) ? value.toString() : new Uint8Array(value);
-  if (typeof value === "number" || typeof value === "string" || value === null) return value;
-  if (Array.isArray(value)) {
-    const decoded = value.map(decodeBytes);
-    // ioredis' commands outlive their use for some collections of V8's young objects, and all they refer to with them.
-    value.length = 0;
-    return decoded;
+  if (!Array.isArray(value)) return decodeScalar(value);
+  const decoded = decodeInPlace(value.slice());
+  // ioredis' commands outlive their use for some collections of V8's young objects, and all they refer to with them.
+  value.length = 0;
+  return decoded;
+}
+
+/** In the arrays that ioredis made: a reply may hold thousands of them, and nobody else looks at them. */
+function decodeInPlace(replies: Reply[]): Reply[] {
+  for (let i = 0; i < replies.length; i++) {
+    const reply: unknown = replies[i];
+    replies[i] = Array.isArray(reply) ? decodeInPlace(reply) : decodeScalar(reply);
   }
+  return replies;
+}
+
+function decodeScalar(value: unknown): Reply {
+  if (Buffer.isBuffer(value)) return decodeText(value);
+  if (typeof value === "number" || typeof value === "string" || value === null) return value;
   throw new ConnectionError(`Redis' answer holds a ${typeof value}`, { maybeRan: true });
+}
+
+/** Text, or the bytes where they are not UTF-8: only then can U+FFFD stand for them, so nearly none need the check. */
+function decodeText(bytes: Buffer): string | Uint8Array {
+  const text = bytes.toString();
+  return text.includes("\ufffd") && !isUtf8(bytes) ? new Uint8Array(bytes) : text;
 }

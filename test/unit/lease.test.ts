@@ -66,35 +66,56 @@ describe("a lease", () => {
   });
 
   test("that a later release has appended fields to is read by this one", () => {
-    const [version, , ...rest] = text.split("~");
+    const [version, ...rest] = text.split("~").slice(0, -1);
     for (const appended of [["x"], [""], ["again", "1690000000001-0"], ["", "", ""]]) {
       // An empty side id is none: so fields can be appended to a lease that has none.
       const body = [...rest, "", ...appended].join("~");
-      expect(format.read([version, checkOf(body), body].join("~"))).toEqual(sample);
+      expect(format.read([version, body, checkOf(body)].join("~"))).toEqual(sample);
     }
   });
 
   test("whose check is right but whose fields are not is malformed", () => {
-    const [version, , scope] = text.split("~");
+    const [version, scope] = text.split("~");
     const bodies = [
       [scope],
-      [scope, "1-0"],
-      [scope, "1-0", "1"],
-      [scope, "", "1", "a"],
-      [scope, "1", "1", "a"],
-      [scope, "18446744073709551616-0", "1", "a"],
-      [scope, "1-0", "0", "a"],
-      [scope, "1-0", "-1", "a"],
-      [scope, "1-0", "1.5", "a"],
-      [scope, "1-0", "1e3", "a"],
-      [scope, "1-0", "01", "a"],
-      [scope, "1-0", "99999999999", "a"],
-      [scope, "1-0", "", "a"],
+      [scope, "a"],
+      [scope, "a", "1"],
+      [scope, "a", "1", ""],
+      [scope, "a", "1", "1"],
+      [scope, "a", "1", "18446744073709551616-0"],
+      [scope, "a", "0", "1-0"],
+      [scope, "a", "-1", "1-0"],
+      [scope, "a", "1.5", "1-0"],
+      [scope, "a", "1e3", "1-0"],
+      [scope, "a", "01", "1-0"],
+      [scope, "a", "99999999999", "1-0"],
+      [scope, "a", "", "1-0"],
     ];
     for (const fields of bodies) {
       const body = fields.join("~");
-      expect(format.read([version, checkOf(body), body].join("~")), body).toBe("malformed");
+      // Also right after one that began in the same way.
+      for (const before of ["", format.write({ id: "1-0", consumer: "a", deliveries: 1 })]) {
+        format.read(before);
+        expect(format.read([version, body, checkOf(body)].join("~")), body).toBe("malformed");
+      }
     }
+  });
+
+  test("comes back as it was written among leases of other deliveries, consumers, groups and none", () => {
+    const others = fc.array(fc.oneof(lease, lease, fc.constantFrom("", "1~x", text.slice(1), text.slice(0, -1))));
+    fc.assert(
+      fc.property(others, (mixed) => {
+        const [leases, foreign] = [leaseFormat("orders", "mail"), leaseFormat("orders", "billing")];
+        for (const each of mixed) {
+          if (typeof each === "string") expect(leases.read(each)).toBe("malformed");
+          else {
+            expect(leases.read(foreign.write(each))).toBe("foreign");
+            expect(leases.read(leaseFormat("orders", "mail").write(each))).toEqual(each);
+            expect(leases.read(leases.write(each))).toEqual(each);
+          }
+        }
+      }),
+    );
   });
 
   test("never throws and never names another entry, whatever the text is", () => {
