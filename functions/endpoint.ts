@@ -25,6 +25,8 @@ export interface Endpoint<Params extends z.ZodObject, Query extends z.ZodObject,
   readonly permission?: Permission;
   readonly params: Params;
   readonly query: Query;
+  /** Headers that the handler reads and checks. */
+  readonly headers?: z.ZodObject;
   readonly body: BodyReader<Body>;
   readonly answers: Readonly<Record<number, { readonly description: string; readonly schema?: z.ZodType }>>;
   /** Codes of the errors that this route may answer, besides those that any may. */
@@ -147,6 +149,7 @@ function document<Params extends z.ZodObject, Query extends z.ZodObject, Body>(
     permission,
     params,
     query,
+    headers,
     body,
     answers,
     errors,
@@ -173,6 +176,7 @@ function document<Params extends z.ZodObject, Query extends z.ZodObject, Body>(
     request: {
       params,
       query,
+      ...(headers === undefined ? {} : { headers }),
       ...(Object.keys(body.content).length === 0 ? {} : { body: { content: body.content, required: true } }),
     },
     responses: Object.fromEntries([...results, ...problems]),

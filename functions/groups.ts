@@ -27,16 +27,19 @@ const path = "/v1/streams/{stream}/groups/{group}";
 
 const MOST_BACKOFF_MS = 12 * 3_600_000;
 
-const threshold = setting(0, Number.MAX_SAFE_INTEGER);
+const threshold = setting(0, Number.MAX_SAFE_INTEGER, null);
 
 const GroupSettings = z.strictObject({
   start: Start.nullish(),
-  ackWaitMs: setting(1_000, 12 * 3_600_000),
-  maxDeliveries: setting(1, 100),
+  ackWaitMs: setting(1_000, 12 * 3_600_000, GROUP_DEFAULTS.ackWaitMs),
+  maxDeliveries: setting(1, 100, GROUP_DEFAULTS.maxDeliveries),
   backoff: z
-    .strictObject({ minMs: setting(0, MOST_BACKOFF_MS), maxMs: setting(0, MOST_BACKOFF_MS) })
-    .refine(({ minMs, maxMs }) => (minMs ?? 0) <= (maxMs ?? MOST_BACKOFF_MS), "expected minMs to be at most maxMs")
-    .nullish(),
+    .strictObject({
+      minMs: setting(0, MOST_BACKOFF_MS, GROUP_DEFAULTS.backoff.minMs),
+      maxMs: setting(0, MOST_BACKOFF_MS, GROUP_DEFAULTS.backoff.maxMs),
+    })
+    .nullish()
+    .openapi({ description: "A retry waits from `minMs` to `minMs` * 2^deliveries, at random, and `maxMs` at most" }),
   alerts: z
     .strictObject({ lag: threshold, pending: threshold, oldestPendingMs: threshold, deadLetters: threshold } satisfies {
       readonly [Metric in GroupMetric]: z.ZodType;
@@ -53,6 +56,7 @@ const GroupReplay = z
     type: z.string().min(1).max(1_024).optional(),
     limit: integer(1, 1_000).default(1_000),
   })
+  .openapi({ oneOf: [{ required: ["ids"] }, { required: ["start", "end"] }] })
   .refine(
     ({ ids, start, end }) => (ids === undefined ? start !== undefined && end !== undefined : !start && !end),
     "expected either ids, or start and end",

@@ -11,6 +11,7 @@ import { EntryId, Limit, Name, Next, RangeBound, StreamParams } from "./schemas.
 const tag = "Messages";
 const path = "/v1/streams/{stream}/messages";
 const MessageParams = z.object({ stream: Name, id: EntryId });
+const IdempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/);
 
 /** `/v1/streams/{stream}/messages` and below. */
 export function messageRoutes(app: OpenAPIHono<AppEnv>): void {
@@ -27,6 +28,11 @@ export function messageRoutes(app: OpenAPIHono<AppEnv>): void {
         "`Idempotency-Replayed: true`, and appends nothing. `application/x-ndjson` takes one message a line.",
       params: StreamParams,
       query: nothing,
+      headers: z.object({
+        "Idempotency-Key": IdempotencyKey.optional().openapi({
+          description: "1 to 255 visible ASCII characters, the producer's own name for this batch",
+        }),
+      }),
       body: produceBody,
       answers: { 201: { description: "Stored; ids in order", schema: z.object({ ids: z.array(z.string()) }) } },
       errors: [
@@ -111,7 +117,7 @@ export function messageRoutes(app: OpenAPIHono<AppEnv>): void {
 }
 
 function idempotencyKey(header: string | undefined): string | undefined {
-  if (header === undefined || /^[\x21-\x7e]{1,255}$/.test(header)) return header;
+  if (header === undefined || IdempotencyKey.safeParse(header).success) return header;
   throw new WeirError(
     "invalid-request",
     `Idempotency-Key: expected 1 to 255 visible ASCII characters, got ${header.length} characters`,

@@ -80,9 +80,19 @@ export function integer(least: number, most: number) {
   return z.int().min(least).max(most);
 }
 
-/** A setting: absent is unchanged, null is back to the default. */
-export function setting(least: number, most: number) {
-  return integer(least, most).nullish();
+/**
+ * A setting: absent is unchanged, null is back to the default (which is therefore none of the schema's).
+ * @param usual what holds as long as nothing is set; null: no limit
+ */
+export function setting(least: number, most: number, usual: number | null) {
+  return integer(least, most)
+    .nullish()
+    .openapi({ description: usualText(usual) });
+}
+
+/** What a setting is as long as nothing is set, in words. */
+export function usualText(usual: number | string | boolean | null): string {
+  return usual === null ? "None unless set" : `\`${usual}\` unless set`;
 }
 
 /** What trimming took from a group that was not done with it. */

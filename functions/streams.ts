@@ -3,27 +3,35 @@ import { listStreams, type StreamInfo, streamInfo } from "../shared/stream/inspe
 import { configureStream, deleteStream } from "../shared/stream/manage.ts";
 import { LEAST_MAX_MESSAGE_BYTES } from "../shared/stream/produce.ts";
 import { forecastRetention, trimNow } from "../shared/stream/retention.ts";
-import { UNFINISHED } from "../shared/stream/settings.ts";
+import { STREAM_DEFAULTS, UNFINISHED } from "../shared/stream/settings.ts";
 import { cachedStream } from "../shared/stream/settings-cache.ts";
 import { openStream } from "../shared/stream/stream.ts";
 import type { AppEnv } from "./app.ts";
 import { endpoint, jsonBody, noBody, nothing } from "./endpoint.ts";
-import { EntryId, integer, Limit, Name, Next, StreamParams, setting } from "./schemas.ts";
+import { EntryId, integer, Limit, Name, Next, StreamParams, setting, usualText } from "./schemas.ts";
 
 const DAY_MS = 24 * 3_600_000;
+
+const usual = STREAM_DEFAULTS.retention;
 
 const StreamSettings = z.strictObject({
   retention: z
     .strictObject({
-      maxAgeMs: setting(1, 100 * 365 * DAY_MS),
-      maxLength: setting(1, Number.MAX_SAFE_INTEGER),
-      unfinished: z.enum(UNFINISHED).nullish(),
-      deleteAcknowledged: z.boolean().nullish(),
-      deadLetterMaxAgeMs: setting(60_000, 10 * 365 * DAY_MS),
+      maxAgeMs: setting(1, 100 * 365 * DAY_MS, usual.maxAgeMs),
+      maxLength: setting(1, Number.MAX_SAFE_INTEGER, usual.maxLength),
+      unfinished: z
+        .enum(UNFINISHED)
+        .nullish()
+        .openapi({ description: usualText(usual.unfinished) }),
+      deleteAcknowledged: z
+        .boolean()
+        .nullish()
+        .openapi({ description: usualText(usual.deleteAcknowledged) }),
+      deadLetterMaxAgeMs: setting(60_000, 10 * 365 * DAY_MS, usual.deadLetterMaxAgeMs),
     })
     .nullish(),
-  maxMessageBytes: setting(LEAST_MAX_MESSAGE_BYTES, 4 * 1024 * 1024),
-  dedupeWindowMs: setting(1_000, 7 * DAY_MS),
+  maxMessageBytes: setting(LEAST_MAX_MESSAGE_BYTES, 4 * 1024 * 1024, STREAM_DEFAULTS.maxMessageBytes),
+  dedupeWindowMs: setting(1_000, 7 * DAY_MS, STREAM_DEFAULTS.dedupeWindowMs),
 });
 
 const StreamSchema = z
@@ -162,7 +170,9 @@ export function streamRoutes(app: OpenAPIHono<AppEnv>): void {
       path: `${path}/trim`,
       tag,
       summary: "Trim a stream now; what a group has not finished is treated as the stream's `unfinished` says",
-      description: "In whole nodes of Redis (about 100 messages), or with `exact` to the very message.",
+      description:
+        "To one of `maxLength`, `minId` and `olderThanMs`; in whole nodes of Redis (about 100 messages), or with `exact` " +
+        "to the very message.",
       params: StreamParams,
       query: nothing,
       body: jsonBody(
@@ -173,6 +183,7 @@ export function streamRoutes(app: OpenAPIHono<AppEnv>): void {
             olderThanMs: integer(0, Number.MAX_SAFE_INTEGER).optional(),
             exact: z.boolean().default(false),
           })
+          .openapi({ oneOf: [{ required: ["maxLength"] }, { required: ["minId"] }, { required: ["olderThanMs"] }] })
           .refine(
             ({ maxLength, minId, olderThanMs }) =>
               [maxLength, minId, olderThanMs].filter((limit) => limit !== undefined).length === 1,

@@ -5,8 +5,10 @@ import { POSITION_LUA } from "./position.ts";
  * Creates the group if it is not there, and applies settings.
  * KEYS: stream, config, again, due
  * ARGV: group, start ('' when the request names none), id to start after ('$': the end, '0-0': the beginning),
- *       JSON list of a group's fields, number of fields to remove, those, then fields and values to set
- * Returns 'created' | 'updated' | 'unknown-stream' | 'other-start'
+ *       JSON list of a group's fields, defaults of backoffMinMs and backoffMaxMs, number of fields to remove, those, then
+ *       fields and values to set
+ * Returns 'created' | 'updated' | 'unknown-stream' | 'other-start' | { backoffMinMs, backoffMaxMs } that would be upside
+ *         down
  */
 export const configureGroupScript = defineScript(
   "configure-group",
@@ -22,6 +24,24 @@ for _, info in ipairs(call('XINFO', 'GROUPS', stream)) do
 end
 if exists and start ~= '' and call('HGET', config, 'start:' .. group) ~= start then return reply('other-start') end
 
+local removals = tonumber(ARGV[7])
+local firstSet = 8 + removals
+
+-- What a setting will be, as text, and whether the request names it.
+local function settingAfter(field, default)
+  local name = field .. ':' .. group
+  for i = 8, firstSet - 1 do
+    if ARGV[i] == name then return default, true end
+  end
+  for i = firstSet, #ARGV, 2 do
+    if ARGV[i] == name then return ARGV[i + 1], true end
+  end
+  return exists and call('HGET', config, name) or default, false
+end
+local minMs, namesMin = settingAfter('backoffMinMs', ARGV[5])
+local maxMs, namesMax = settingAfter('backoffMaxMs', ARGV[6])
+if (namesMin or namesMax) and tonumber(minMs) > tonumber(maxMs) then return reply({ minMs, maxMs }) end
+
 if not exists then
   -- What a group of that name left that another client destroyed is not this one's.
   local stale = {}
@@ -32,9 +52,8 @@ if not exists then
   call('HSET', config, 'start:' .. group, start == '' and 'latest' or start)
 end
 
-local removals = tonumber(ARGV[5])
-if removals > 0 then call('HDEL', config, unpack(ARGV, 6, 5 + removals)) end
-if #ARGV > 5 + removals then call('HSET', config, unpack(ARGV, 6 + removals)) end
+if removals > 0 then call('HDEL', config, unpack(ARGV, 8, firstSet - 1)) end
+if #ARGV >= firstSet then call('HSET', config, unpack(ARGV, firstSet)) end
 return reply(exists and 'updated' or 'created')
 `,
 );

@@ -1,13 +1,20 @@
 import { WeirError } from "../errors.ts";
 import { idBefore, type Position } from "../ids.ts";
 import { registryKey } from "../keys.ts";
-import { asTextOrNull } from "../redis/reply.ts";
+import { asText, asTextOrNull } from "../redis/reply.ts";
 import { configureGroupScript } from "../scripts/configure-group.lua.ts";
 import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
 import { deleteGroupScript } from "../scripts/delete-group.lua.ts";
 import { deleteStreamScript } from "../scripts/delete-stream.lua.ts";
 import { type StreamInfo, streamInfo } from "./inspect.ts";
-import { type ALERT_FIELDS, GROUP_FIELDS, type GroupMetric, type Patch, patchArguments } from "./settings.ts";
+import {
+  type ALERT_FIELDS,
+  GROUP_DEFAULTS,
+  GROUP_FIELDS,
+  type GroupMetric,
+  type Patch,
+  patchArguments,
+} from "./settings.ts";
 import { type EventStream, groupKeys, unknownGroup, unknownStream } from "./stream.ts";
 import { forgetStreamCall } from "./upkeep.ts";
 
@@ -73,7 +80,8 @@ export async function deleteStream(stream: EventStream, keyPrefix: string): Prom
  * Creates a group, or changes the settings that the patch names.
  * @param start where it begins to read; undefined: at the end when it is created, unchanged otherwise
  * @returns whether it was created
- * @throws {WeirError} `unknown-stream`; `conflict` when the group is there with another start
+ * @throws {WeirError} `unknown-stream`; `conflict` when the group is there with another start; `invalid-request` when the
+ *   backoff would be upside down with what is set already
  */
 export async function configureGroup(
   stream: EventStream,
@@ -91,12 +99,18 @@ export async function configureGroup(
       lastReadBefore(start),
       // Its dead letters stay: nobody asked for them to go.
       JSON.stringify(GROUP_FIELDS.filter((field) => field !== "deadSince")),
+      GROUP_DEFAULTS.backoff.minMs,
+      GROUP_DEFAULTS.backoff.maxMs,
       ...patchArguments(fields),
     ],
   });
   if (outcome === "unknown-stream") throw unknownStream(stream);
   if (outcome === "other-start") {
     throw new WeirError("conflict", `the group "${group}" was created with another start; seek moves it`);
+  }
+  if (Array.isArray(outcome)) {
+    const message = `expected minMs to be at most maxMs, got ${outcome.map(asText).join(" and ")}`;
+    throw new WeirError("invalid-request", `backoff: ${message}`, { errors: [{ path: "backoff", message }] });
   }
   return { created: outcome === "created" };
 }

@@ -416,13 +416,28 @@ test("a group's backoff is set, kept, set back to its default, and refused when 
   });
   expect((await put({ backoff: null })).json).toMatchObject({ config });
   expectInvalid(await put({ backoff: { minMs: 5_001, maxMs: 5_000 } }), "backoff");
+  // Also with what was set before, or is the default; and nothing of such a request is done.
+  const upsideDown = await put({ ackWaitMs: 5_000, backoff: { minMs: 900_001 } });
+  expectInvalid(upsideDown, "backoff");
+  expect(upsideDown.json).toMatchObject({
+    detail: "backoff: expected minMs to be at most maxMs, got 900001 and 900000",
+  });
+  await put({ backoff: { minMs: 5_000, maxMs: 1_000_000 } });
+  expectInvalid(await put({ backoff: { maxMs: 4_999 } }), "backoff");
+  expectInvalid(await put({ backoff: { minMs: 950_000, maxMs: null } }), "backoff");
+  expect((await put({})).json).toMatchObject({
+    config: { ackWaitMs: 30_000, backoff: { minMs: 5_000, maxMs: 1_000_000 } },
+  });
+  expect((await put({ backoff: { minMs: 5_000, maxMs: 5_000 } })).json).toMatchObject({
+    config: { backoff: { minMs: 5_000, maxMs: 5_000 } },
+  });
   expectInvalid(await put({ backoff: { minMs: -1 } }), "backoff.minMs");
   expectInvalid(await put({ backoff: { maxMs: 43_200_001 } }), "backoff.maxMs");
   expectInvalid(await put({ backoff: { factor: 2 } }), "backoff.factor");
   expectInvalid(await put({ backoff: 5 }), "backoff");
   expectInvalid(await put({ ackWaitMs: 999, maxDeliveries: 101 }), "ackWaitMs", "maxDeliveries");
   expect((await put({ ackWaitMs: 1_000, maxDeliveries: 1 })).status).toBe(200);
-  expect((await put({ ackWaitMs: null, maxDeliveries: null })).json).toMatchObject({ config });
+  expect((await put({ ackWaitMs: null, maxDeliveries: null, backoff: null })).json).toMatchObject({ config });
   expect((await put({ start: "latest" })).status).toBe(409);
 });
 
