@@ -1,6 +1,5 @@
 import { type OpenAPIHono, z } from "@hono/zod-openapi";
-import { removeConsumer } from "../shared/stream/consumers.ts";
-import { listConsumers } from "../shared/stream/inspect.ts";
+import { listConsumers, removeConsumer } from "../shared/stream/consumers.ts";
 import { openStream } from "../shared/stream/stream.ts";
 import type { AppEnv } from "./app.ts";
 import { endpoint, noBody } from "./endpoint.ts";

@@ -1,8 +1,44 @@
 import { WeirError } from "../errors.ts";
-import { asArray, asNumber } from "../redis/reply.ts";
+import { asArray, asNumber, asText } from "../redis/reply.ts";
+import { listConsumersScript } from "../scripts/list-consumers.lua.ts";
 import { removeConsumerScript } from "../scripts/remove-consumer.lua.ts";
+import type { Page } from "./inspect.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
 import { type EventStream, groupKeys, sendToGroup } from "./stream.ts";
+
+export interface ConsumerInfo {
+  readonly name: string;
+  /** What it has in hand, as the group's `pending` counts it. */
+  readonly pending: number;
+  /** Since it last asked for messages. */
+  readonly idleMs: number;
+}
+
+/**
+ * Lists a group's consumers by name.
+ * @throws {WeirError} `unknown-stream`, `unknown-group`
+ */
+export async function listConsumers(
+  stream: EventStream,
+  group: string,
+  { cursor = "", limit }: { cursor?: string | undefined; limit: number },
+): Promise<Page<ConsumerInfo>> {
+  const { keys } = stream;
+  const reply = await sendToGroup(stream, group, {
+    script: listConsumersScript,
+    keys: [keys.stream, keys.config, keys.againDue(group)],
+    args: [group, GROUP_DEFAULTS.ackWaitMs],
+  });
+  const all = asArray(reply)
+    .map((row) => {
+      const [name, pending, idleMs] = asArray(row);
+      return { name: asText(name), pending: asNumber(pending), idleMs: asNumber(idleMs) };
+    })
+    .filter(({ name }) => name > cursor)
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  const items = all.slice(0, limit);
+  return { items, next: all.length > limit ? (items.at(-1)?.name ?? null) : null };
+}
 
 /**
  * Removes a consumer. What it holds goes to another one, which gets it by `recover`; without one it is held to be

@@ -2,7 +2,7 @@ import { compareIds, timeOfId } from "../ids.ts";
 import { registryKey, streamKeys } from "../keys.ts";
 import { type Command, type Outcome, type Reply, ReplyError } from "../redis/connection.ts";
 import { type Redis, unwrap } from "../redis/redis.ts";
-import { asArray, asArrayOrEmpty, asMap, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
+import { asArray, asMap, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
 import {
   decodeGroupConfig,
   decodeGroupGap,
@@ -11,7 +11,7 @@ import {
   type GroupConfig,
   type StreamConfig,
 } from "./settings.ts";
-import { type EventStream, sendToGroup, unknownGroup, unknownStream } from "./stream.ts";
+import { type EventStream, unknownGroup, unknownStream } from "./stream.ts";
 
 /** A page of a list: `next` goes back as cursor, null at the end. */
 export interface Page<Item> {
@@ -49,12 +49,6 @@ export interface GroupInfo {
   /** How many messages trimming took from it in all. */
   readonly dropped: number;
   readonly config: GroupConfig;
-}
-
-export interface ConsumerInfo {
-  readonly name: string;
-  readonly pending: number;
-  readonly idleMs: number;
 }
 
 /** @throws {WeirError} `unknown-stream`; `conflict` when the key holds another type of value */
@@ -224,29 +218,4 @@ export function findLag(
   const [first, delivered, last] = [timeOfId(firstId), timeOfId(lastDeliveredId), timeOfId(lastId)];
   if (last === first) return { lag: null, lagIs: "unknown" };
   return { lag: Math.round((length * (last - delivered)) / (last - first)), lagIs: "estimated" };
-}
-
-/**
- * Lists a group's consumers by name.
- * @throws {WeirError} `unknown-stream`, `unknown-group`
- */
-export async function listConsumers(
-  stream: EventStream,
-  group: string,
-  { cursor = "", limit }: { cursor?: string | undefined; limit: number },
-): Promise<Page<ConsumerInfo>> {
-  const reply = await sendToGroup(stream, group, ["XINFO", "CONSUMERS", stream.keys.stream, group]);
-  const all = asArrayOrEmpty(reply)
-    .map((consumer) => {
-      const info = asMap(consumer);
-      return {
-        name: asText(info.get("name")),
-        pending: asNumber(info.get("pending")),
-        idleMs: asNumber(info.get("idle")),
-      };
-    })
-    .filter(({ name }) => name > cursor)
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
-  const items = all.slice(0, limit);
-  return { items, next: all.length > limit ? (items.at(-1)?.name ?? null) : null };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { removeConsumer } from "../../shared/stream/consumers.ts";
+import { listConsumers, removeConsumer } from "../../shared/stream/consumers.ts";
 import { redrive } from "../../shared/stream/dead-letters.ts";
 import { groupInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup } from "../../shared/stream/manage.ts";
@@ -86,6 +86,27 @@ describe.each<TransportName>(["tcp", "rest"])("the list of what is pending, over
     ]);
     expect(next).toBeNull();
     expect(await groupInfo(stream, "g", Date.now())).toMatchObject({ pending: items.length, delayed: 1 });
+  });
+
+  test("agrees with what the list of consumers says that each has in hand", async () => {
+    const { stream } = await makeMix(transport);
+    const { items } = await listConsumers(stream, "g", { limit: 100 });
+    expect(items.map(({ name, pending }) => [name, pending])).toEqual([
+      ["a", 3],
+      ["b", 0],
+      ["c", 4],
+      [NATIVE, 2],
+    ]);
+    for (const { idleMs } of items) expect(idleMs).toBeLessThan(5_000);
+    const pages = [
+      await listConsumers(stream, "g", { limit: 3 }),
+      await listConsumers(stream, "g", { cursor: "c", limit: 3 }),
+    ];
+    expect(pages).toMatchObject([
+      { items: items.slice(0, 3).map(({ name, pending }) => ({ name, pending })), next: "c" },
+      { items: [{ name: NATIVE, pending: 2 }], next: null },
+    ]);
+    await expect(listConsumers(stream, "nope", { limit: 3 })).rejects.toMatchObject({ code: "unknown-group" });
   });
 
   test.each([1, 2, 5, 8, 9])("gives each once in pages of %i", async (limit) => {

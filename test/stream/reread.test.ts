@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { claim } from "../../shared/stream/claim.ts";
-import { removeConsumer } from "../../shared/stream/consumers.ts";
+import { listConsumers, removeConsumer } from "../../shared/stream/consumers.ts";
 import { listDeadLetters } from "../../shared/stream/dead-letters.ts";
-import { groupInfo, listConsumers } from "../../shared/stream/inspect.ts";
+import { groupInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup } from "../../shared/stream/manage.ts";
 import { listPending } from "../../shared/stream/pending.ts";
 import { produce } from "../../shared/stream/produce.ts";

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { runReaper } from "../../scheduled/reaper.ts";
-import { groupInfo, listConsumers } from "../../shared/stream/inspect.ts";
+import { listConsumers } from "../../shared/stream/consumers.ts";
+import { groupInfo } from "../../shared/stream/inspect.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
 import { nativeClient } from "../support/redis.ts";
 import { age, leasesOf, makeStream, poll, produceNumbers, settleSome, type TestStream } from "../support/streams.ts";

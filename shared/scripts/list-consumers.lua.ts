@@ -1,0 +1,39 @@
+import { defineReadingScript } from "../redis/script.ts";
+import { AGAIN_LUA } from "./again.ts";
+
+/**
+ * A group's consumers, and what each has in hand, as the group's `pending` counts it.
+ * KEYS: stream, config, due
+ * ARGV: group, default of ackWaitMs
+ * Returns { name, pending, idle time in ms } each
+ */
+export const listConsumersScript = defineReadingScript(
+  "list-consumers",
+  AGAIN_LUA,
+  /* lua */ `
+local stream, config, due, group = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+local rows, byName = {}, {}
+for i, info in ipairs(call('XINFO', 'CONSUMERS', stream, group)) do
+  rows[i] = { info[2], info[4], info[6] }
+  byName[info[2]] = rows[i]
+end
+
+local settings = call('HMGET', config, 'ackWaitMs:' .. group, 'againDue:' .. group)
+-- Without that bound nothing is in the side store.
+if not settings[2] then return reply(rows) end
+
+local ackWaitMs, nowMs = tonumber(settings[1] or ARGV[2]), redisNowMs()
+-- By the ends of their leases, the last one first.
+for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', '(0')) do
+  local consumer = readMember(member).consumer
+  local row = byName[consumer]
+  if not row then
+    -- Redis knows only who was handed something of the stream itself.
+    row = { consumer, 0, math.max(0, nowMs + ackWaitMs + tonumber(call('ZSCORE', due, member))) }
+    rows[#rows + 1], byName[consumer] = row, row
+  end
+  row[2] = row[2] + 1
+end
+return reply(rows)
+`,
+);
