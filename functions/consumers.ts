@@ -25,7 +25,13 @@ export function consumerRoutes(app: OpenAPIHono<AppEnv>): void {
         200: {
           description: "A page",
           schema: z.object({
-            consumers: z.array(z.object({ name: z.string(), pending: z.int(), idleMs: z.int() })),
+            consumers: z.array(
+              z.object({
+                name: z.string(),
+                pending: z.int().openapi({ description: "What it has in hand" }),
+                idleMs: z.int().openapi({ description: "Since it was handed something, or asked for new messages" }),
+              }),
+            ),
             next: Next,
           }),
         },

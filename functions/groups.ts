@@ -38,8 +38,17 @@ const GroupSettings = z.strictObject({
       minMs: setting(0, MOST_BACKOFF_MS, GROUP_DEFAULTS.backoff.minMs),
       maxMs: setting(0, MOST_BACKOFF_MS, GROUP_DEFAULTS.backoff.maxMs),
     })
+    // With what is set already, the script looks again.
+    .refine(
+      ({ minMs, maxMs }) => minMs == null || maxMs == null || minMs <= maxMs,
+      "expected minMs to be at most maxMs",
+    )
     .nullish()
-    .openapi({ description: "A retry waits from `minMs` to `minMs` * 2^deliveries, at random, and `maxMs` at most" }),
+    .openapi({
+      description:
+        "A retry waits from `minMs` to `minMs` * 2^deliveries, at random, and `maxMs` at most, below which `minMs` must " +
+        "stay, with what is set already too",
+    }),
   alerts: z
     .strictObject({ lag: threshold, pending: threshold, oldestPendingMs: threshold, deadLetters: threshold } satisfies {
       readonly [Metric in GroupMetric]: z.ZodType;
@@ -56,7 +65,12 @@ const GroupReplay = z
     type: z.string().min(1).max(1_024).optional(),
     limit: integer(1, 1_000).default(1_000),
   })
-  .openapi({ oneOf: [{ required: ["ids"] }, { required: ["start", "end"] }] })
+  .openapi({
+    oneOf: [
+      { required: ["ids"], not: { anyOf: [{ required: ["start"] }, { required: ["end"] }] } },
+      { required: ["start", "end"] },
+    ],
+  })
   .refine(
     ({ ids, start, end }) => (ids === undefined ? start !== undefined && end !== undefined : !start && !end),
     "expected either ids, or start and end",
@@ -81,7 +95,7 @@ const GroupSchema = z
     pending: z.int(),
     delayed: z.int(),
     lastDeliveredId: z.string(),
-    consumers: z.int(),
+    consumers: z.int().openapi({ description: "Those that Redis knows: who has asked for new messages" }),
     oldestPendingMs: z.int().nullable().openapi({ description: "Age of the oldest message that is pending" }),
     deadLetters: z.int(),
     gap: GapSchema.nullable().openapi({ description: "What trimming took from it last, until it has got over it" }),

@@ -81,7 +81,7 @@ export function integer(least: number, most: number) {
 }
 
 /**
- * A setting: absent is unchanged, null is back to the default (which is therefore none of the schema's).
+ * A setting: absent is unchanged, null is back to the default (so that cannot be the schema's `default`).
  * @param usual what holds as long as nothing is set; null: no limit
  */
 export function setting(least: number, most: number, usual: number | null) {

@@ -195,7 +195,12 @@ export function streamRoutes(app: OpenAPIHono<AppEnv>): void {
           description: "What was trimmed, and the groups that hold back more, from where on",
           schema: z.object({
             trimmed: z.int(),
-            keptFor: z.array(z.object({ group: z.string(), fromId: z.string() })),
+            keptFor: z.array(
+              z.object({
+                group: z.string(),
+                fromId: z.string().openapi({ description: "All before it the group is done with" }),
+              }),
+            ),
           }),
         },
       },

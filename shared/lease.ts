@@ -25,11 +25,11 @@ export interface LeaseFormat {
 
 /**
  * A lease is `1~scope~consumer~deliveries~id[~side]~check`. `scope` is a hash of stream and group, `check` one of all
- * between the version and itself, so that a cut or mangled lease is told; later versions may put fields before it, which
- * this one ignores.
+ * between the version and itself, so that a cut or mangled lease is told. Later versions may put fields behind the side id
+ * (an empty one where there is none), which this one ignores.
  *
- * Written and read for every message, by the batch: what the leases of a batch have in common stands first, so that its
- * part of the check is worked out once, and of each lease only the id's. A format serves one request for that reason.
+ * Written and read for every message, by the batch: what the leases of a batch have in common stands first, and the format
+ * remembers the last such beginning with its part of the check, so that of each lease only the id's is worked out.
  */
 export function leaseFormat(stream: string, group: string): LeaseFormat {
   const scope = String(hash(`${stream}/${group}`));
@@ -78,7 +78,7 @@ function shareOf(scope: string, consumer: string, deliveries: number): Share {
   return { consumer, deliveries, head: HEAD + fields, hash: hash(fields) };
 }
 
-/** @param end where the check begins, which is right */
+/** @param end where what the check is of ends; it has been found right */
 function readShare(text: string, scope: string, end: number): Share | "malformed" | "foreign" {
   const [itsScope, consumer, deliveries = "", id] = text.slice(HEAD.length, end).split(SEPARATOR, 4);
   if (consumer === undefined) return "malformed";

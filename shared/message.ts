@@ -140,7 +140,7 @@ function contentOf(fields: Entry["fields"]): Content {
   for (let i = 0; i + 1 < fields.length; i += 2) {
     const name = nameAt(fields, i);
     const value = valueAt(fields, i + 1);
-    // Each by its own name: V8 looks a name up that was read from Redis before it can index with it.
+    // Not content[name]: V8 must intern a name that was read from Redis before it can index with it.
     if (name === "data") content.data = value;
     else if (name === "type") content.type = value;
     else if (name === "key") content.key = value;

@@ -85,10 +85,10 @@ local function readAgain(keys, members)
   return found
 end
 
--- The members that a consumer has in hand, of the first 1,000 that are in hand at all.
+-- The members that a consumer has in hand, of the first 10,000 that are in hand at all (which takes 5 ms).
 local function ownHanded(due, consumer, most)
   local own = {}
-  for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', '(0', 'LIMIT', 0, 1000)) do
+  for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', '(0', 'LIMIT', 0, 10000)) do
     if #own < most and readMember(member).consumer == consumer then own[#own + 1] = member end
   end
   return own

@@ -27,20 +27,24 @@ if exists and start ~= '' and call('HGET', config, 'start:' .. group) ~= start t
 local removals = tonumber(ARGV[7])
 local firstSet = 8 + removals
 
--- What a setting will be, as text, and whether the request names it.
-local function settingAfter(field, default)
+-- What the request makes of a setting, as text; nil where it does not name it.
+local function named(field, default)
   local name = field .. ':' .. group
   for i = 8, firstSet - 1 do
-    if ARGV[i] == name then return default, true end
+    if ARGV[i] == name then return default end
   end
   for i = firstSet, #ARGV, 2 do
-    if ARGV[i] == name then return ARGV[i + 1], true end
+    if ARGV[i] == name then return ARGV[i + 1] end
   end
-  return exists and call('HGET', config, name) or default, false
 end
-local minMs, namesMin = settingAfter('backoffMinMs', ARGV[5])
-local maxMs, namesMax = settingAfter('backoffMaxMs', ARGV[6])
-if (namesMin or namesMax) and tonumber(minMs) > tonumber(maxMs) then return reply({ minMs, maxMs }) end
+local function stored(field) return exists and call('HGET', config, field .. ':' .. group) end
+
+local minMs, maxMs = named('backoffMinMs', ARGV[5]), named('backoffMaxMs', ARGV[6])
+if minMs or maxMs then
+  minMs = minMs or stored('backoffMinMs') or ARGV[5]
+  maxMs = maxMs or stored('backoffMaxMs') or ARGV[6]
+  if tonumber(minMs) > tonumber(maxMs) then return reply({ minMs, maxMs }) end
+end
 
 if not exists then
   -- What a group of that name left that another client destroyed is not this one's.

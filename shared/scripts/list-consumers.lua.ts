@@ -12,7 +12,7 @@ export const listConsumersScript = defineReadingScript(
   AGAIN_LUA,
   /* lua */ `
 local stream, config, due, group = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
-local rows, byName = {}, {}
+local rows, byName, seen = {}, {}, {}
 for i, info in ipairs(call('XINFO', 'CONSUMERS', stream, group)) do
   rows[i] = { info[2], info[4], info[6] }
   byName[info[2]] = rows[i]
@@ -28,11 +28,17 @@ for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', '(0')) do
   local consumer = readMember(member).consumer
   local row = byName[consumer]
   if not row then
-    -- Redis knows only who was handed something of the stream itself.
-    row = { consumer, 0, math.max(0, nowMs + ackWaitMs + tonumber(call('ZSCORE', due, member))) }
+    -- Redis knows only who has asked for messages of the stream itself.
+    row = { consumer, 0, math.huge }
     rows[#rows + 1], byName[consumer] = row, row
   end
   row[2] = row[2] + 1
+  if not seen[consumer] then
+    seen[consumer] = true
+    -- Being handed something of the side store is work too, of which Redis knows nothing.
+    local sinceHandedMs = nowMs + ackWaitMs + tonumber(call('ZSCORE', due, member))
+    row[3] = math.min(row[3], math.max(0, sinceHandedMs))
+  end
 end
 return reply(rows)
 `,

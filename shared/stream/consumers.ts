@@ -10,7 +10,7 @@ export interface ConsumerInfo {
   readonly name: string;
   /** What it has in hand, as the group's `pending` counts it. */
   readonly pending: number;
-  /** Since it last asked for messages. */
+  /** Since it was handed something, or asked for new messages. */
   readonly idleMs: number;
 }
 

@@ -2,7 +2,7 @@ import { compareIds, sequenceOfId, timeOfId } from "../ids.ts";
 import type { Outcome, Reply } from "../redis/connection.ts";
 import { ReplyError } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
-import { asArray, asMap, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
+import { asArray, asMap, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
 import { neededByGroupsScript } from "../scripts/needed-by-groups.lua.ts";
 import { trimScript } from "../scripts/trim.lua.ts";
@@ -103,8 +103,10 @@ interface GroupNeed {
   readonly group: string;
   /** The oldest entry that it is not done with; null when it is done with all there are. */
   readonly fromId: string | null;
-  readonly pending: number;
-  /** Null where Redis can not tell. */
+  /** Entries from that one to the last that it was handed, as far as they were counted. */
+  readonly handed: number;
+  readonly handedIs: "exact" | "at-least";
+  /** Entries that it was not handed; null where Redis can not tell. */
   readonly lag: number | null;
 }
 
@@ -133,9 +135,10 @@ export function forecast(snapshot: Snapshot, retention: StreamConfig["retention"
   const byAge = belowId === null ? 0 : entriesBelow(snapshot, belowId);
   const byLength = maxLength === null ? 0 : Math.max(0, length - maxLength);
   const wanted = Math.max(byAge, byLength);
-  const needs = groups.flatMap(({ fromId, ...rest }) =>
-    fromId === null ? [] : [{ group: rest.group, fromId, done: doneBy(snapshot, { fromId, ...rest }) }],
-  );
+  const needs = groups.flatMap((need) => {
+    const { group, fromId } = need;
+    return fromId === null ? [] : [{ group, fromId, done: doneBy(snapshot, need, fromId) }];
+  });
   const doneByAll = Math.min(length, ...needs.map(({ done }) => done));
   const freed = deleteAcknowledged && groups.length > 0 ? doneByAll : 0;
   // By age the ids themselves tell, by length only counts do.
@@ -159,17 +162,14 @@ export function forecast(snapshot: Snapshot, retention: StreamConfig["retention"
   };
 }
 
-/**
- * How many entries a group is done with before the oldest that it is not done with. What it was not handed and what it
- * has pending lie behind that one: so many it has surely not done, however unevenly the entries lie in time.
- */
-function doneBy(snapshot: Snapshot, { fromId, pending, lag }: GroupNeed & { readonly fromId: string }): number {
+/** How many entries lie before the oldest that a group is not done with: counted where that is known, by time elsewhere. */
+function doneBy(snapshot: Snapshot, { handed, handedIs, lag }: GroupNeed, fromId: string): number {
   const byTime = entriesBelow(snapshot, fromId);
   if (byTime === 0) return 0;
-  const most = snapshot.length - (lag ?? 0) - pending;
-  // Without pending ones it has done all that it was handed.
-  if (lag !== null && pending === 0) return most;
-  return Math.max(1, Math.min(byTime, most));
+  const rest = snapshot.length - handed - (lag ?? 0);
+  const done = lag !== null && handedIs === "exact" ? rest : Math.min(byTime, rest);
+  // There are some, and it is not done with all: whatever lag another client has made Redis believe in.
+  return Math.max(1, Math.min(snapshot.length - 1, done));
 }
 
 /** How many entries lie below an id: exact at both ends, by time in between, or by sequence within one millisecond. */
@@ -190,12 +190,13 @@ function decodeSnapshot(reply: Reply): Snapshot {
     firstId: asTextOrNull(firstId),
     lastId: asText(lastId),
     groups: asArray(groups).map((row) => {
-      const [group, fromId = null, pending, lag = null] = asArray(row);
+      const [group, fromId = null, handed, isMore, lag = null] = asArray(row);
       return {
         group: asText(group),
         fromId: asTextOrNull(fromId),
-        pending: asNumber(pending),
-        lag: lag === null ? null : asNumber(lag),
+        handed: asNumber(handed),
+        handedIs: isMore === 1 ? "at-least" : "exact",
+        lag: asNumberOrNull(lag),
       };
     }),
   };

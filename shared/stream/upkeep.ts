@@ -40,7 +40,8 @@ export function removeIdleConsumersCall(
   group: string,
   { leastIdleMs, nowMs }: { leastIdleMs: number; nowMs: number },
 ): ScriptCall {
-  return { script: removeIdleConsumersScript, keys: [keys.stream, keys.config], args: [group, leastIdleMs, nowMs] };
+  const args = [group, leastIdleMs, nowMs];
+  return { script: removeIdleConsumersScript, keys: [keys.stream, keys.config, keys.againDue(group)], args };
 }
 
 /** Takes a stream that is not there off the registry, unless it was registered anew since. */

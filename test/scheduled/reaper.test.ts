@@ -12,7 +12,16 @@ import { configureGroup, configureStream } from "../../shared/stream/manage.ts";
 import { listPending } from "../../shared/stream/pending.ts";
 import { openStream } from "../../shared/stream/stream.ts";
 import { nativeClient, TRANSPORTS } from "../support/redis.ts";
-import { age, leasesOf, makeStream, poll, produceNumbers, settleSome, type TestStream } from "../support/streams.ts";
+import {
+  age,
+  leasesOf,
+  makeStream,
+  passTimeOfSideStore,
+  poll,
+  produceNumbers,
+  settleSome,
+  type TestStream,
+} from "../support/streams.ts";
 
 function contextOf(stream: TestStream, redis = stream.redis): JobContext {
   return { redis, keyPrefix: stream.prefix, consumerIdleMs: 86_400_000 };
@@ -83,8 +92,13 @@ test("no holder has more than 1,000 pending entries, with 5,000 expired at once 
   expect(holding.map(({ pending }) => pending)).toEqual(Array(5).fill(1_000));
 });
 
-test("a consumer that is idle for long goes, unless it holds something", async () => {
+test("a consumer that is idle for long goes, unless it holds something, also of what was retried", async () => {
   const stream = await makeStream(["g"]);
+  await produceNumbers(stream, 1);
+  const [lease = ""] = leasesOf((await poll(stream, "g", { consumer: "retries" })).messages);
+  await settleSome(stream, "g", { retries: [{ lease, delayMs: 0 }] });
+  await passTimeOfSideStore(nativeClient(), stream, "g");
+  expect((await poll(stream, "g", { consumer: "retries" })).messages).toHaveLength(1);
   await produceNumbers(stream, 2);
   const first = await poll(stream, "g", { consumer: "done", batchSize: 1 });
   await settleSome(stream, "g", { acks: leasesOf(first.messages) });
@@ -93,7 +107,11 @@ test("a consumer that is idle for long goes, unless it holds something", async (
   expect((await runReaper(context, { nowMs: Date.now(), everyStream: true })).groups).toMatchObject([
     { consumersRemoved: 1 },
   ]);
-  expect((await listConsumers(stream, "g", { limit: 10 })).items).toMatchObject([{ name: "holds", pending: 1 }]);
+  expect((await listConsumers(stream, "g", { limit: 10 })).items).toMatchObject([
+    { name: "holds", pending: 1 },
+    { name: "retries", pending: 1 },
+  ]);
+  expect(await nativeClient().xinfo("CONSUMERS", stream.keys.stream, "g")).toHaveLength(2);
 });
 
 /** Lets a number of round trips through, then dies; of the last one the answer is lost, after or before it ran. */

@@ -89,7 +89,7 @@ describe.each<TransportName>(["tcp", "rest"])("the list of what is pending, over
   });
 
   test("agrees with what the list of consumers says that each has in hand", async () => {
-    const { stream } = await makeMix(transport);
+    const { stream, native } = await makeMix(transport);
     const { items } = await listConsumers(stream, "g", { limit: 100 });
     expect(items.map(({ name, pending }) => [name, pending])).toEqual([
       ["a", 3],
@@ -98,6 +98,17 @@ describe.each<TransportName>(["tcp", "rest"])("the list of what is pending, over
       [NATIVE, 2],
     ]);
     for (const { idleMs } of items) expect(idleMs).toBeLessThan(5_000);
+    // By its latest lease: 30 s long, it began 10 s ago when it ends in 20 s.
+    const [redisNowS] = await native.time();
+    const due = stream.keys.againDue("g");
+    const members = await native.zrangebyscore(due, "-inf", "(0");
+    for (const [i, member] of members.entries()) {
+      const leftMs = i === 1 ? 20_000 : 5_000;
+      await native.zadd(due, -(Number(redisNowS) * 1_000 + leftMs), member);
+    }
+    const idle = new Map((await listConsumers(stream, "g", { limit: 100 })).items.map((one) => [one.name, one.idleMs]));
+    expect(idle.get("c")).toBeGreaterThanOrEqual(9_000);
+    expect(idle.get("c")).toBeLessThan(15_000);
     const pages = [
       await listConsumers(stream, "g", { limit: 3 }),
       await listConsumers(stream, "g", { cursor: "c", limit: 3 }),

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { runReaper } from "../../scheduled/reaper.ts";
 import { listDeadLetters } from "../../shared/stream/dead-letters.ts";
 import { groupInfo, streamInfo } from "../../shared/stream/inspect.ts";
-import { configureGroup, type configureStream } from "../../shared/stream/manage.ts";
+import { configureGroup, configureStream } from "../../shared/stream/manage.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { seek } from "../../shared/stream/reread.ts";
 import { forecastRetention, trimNow } from "../../shared/stream/retention.ts";
@@ -197,7 +197,9 @@ describe("the forecast", () => {
     const stream = await makeStream(["behind", "done"], { settings: { maxLength: 5 } });
     const ids = Array.from({ length: 20 }, (_, i) => idOf(i));
     for (const id of ids) await nativeClient().xadd(stream.keys.stream, id, "data", "1");
-    await settleSome(stream, "done", { acks: leasesOf((await poll(stream, "done", { batchSize: 16 })).messages) });
+    // Done with enough, though not with all that it was handed.
+    const handed = leasesOf((await poll(stream, "done", { batchSize: 17 })).messages);
+    await settleSome(stream, "done", { acks: handed.slice(0, 16) });
     const { messages } = await poll(stream, "behind", { batchSize: 10 });
     await settleSome(stream, "behind", { acks: leasesOf(messages.slice(0, 4)) });
     const { heldBackBy } = await forecastRetention(stream, Date.now());
@@ -213,6 +215,40 @@ describe("the forecast", () => {
     expect((await forecastRetention(stream, Date.now())).heldBackBy).toEqual([
       { group: "g", fromId: id, sinceMs: 5_000 },
     ]);
+  });
+
+  test("counts what a group is done with once, after a seek back and with pending messages that were deleted", async () => {
+    const stream = await makeStream(["sought", "ghosts"], { settings: { maxLength: 60 } });
+    const native = nativeClient();
+    const ids = Array.from({ length: 100 }, (_, i) => `${1_000 + i}-0`);
+    for (const id of ids) await native.xadd(stream.keys.stream, id, "data", "1");
+    for (const group of ["sought", "ghosts"]) {
+      const { messages } = await poll(stream, group, { batchSize: 100 });
+      await settleSome(stream, group, { acks: leasesOf(messages.slice(0, 60)) });
+    }
+    await seek(stream, "sought", { kind: "id", id: ids[49] ?? "" });
+    expect(await forecastRetention(stream, Date.now())).toMatchObject({ next: { messages: 40 }, heldBackBy: [] });
+    await native.xdel(stream.keys.stream, ...ids.slice(62, 92));
+    await configureStream(stream, stream.prefix, { maxLength: 15 }, Date.now());
+    const { heldBackBy } = await forecastRetention(stream, Date.now());
+    expect(heldBackBy).toMatchObject([{ group: "sought", fromId: ids[50] }]);
+    await reap(stream);
+    expect((await streamInfo(stream)).length).toBe(20);
+  });
+
+  test("stays within what there is, whatever lag another client has made Redis believe in", async () => {
+    const stream = await makeStream([], { settings: { deleteAcknowledged: 1 } });
+    const ids = await produceNumbers(stream, 10);
+    const native = nativeClient();
+    for (const [group, entriesRead] of [
+      ["far", "0"],
+      ["near", "1000"],
+    ] as const) {
+      await native.xgroup("CREATE", stream.keys.stream, group, ids[4] ?? "", "ENTRIESREAD", entriesRead);
+    }
+    const { next } = await forecastRetention(stream, Date.now());
+    expect(next.messages).toBeGreaterThanOrEqual(1);
+    expect(next.messages).toBeLessThanOrEqual(9);
   });
 
   test("says from whom a trim would take", async () => {
