@@ -51,6 +51,17 @@ function* objectsIn(value: unknown): Generator<JsonObject> {
   for (const item of Object.values(value)) yield* objectsIn(item);
 }
 
+/** The schema of an operation's JSON body; empty where it has none. */
+function bodyOf(operation: JsonObject): JsonObject {
+  if (!("requestBody" in operation)) return {};
+  const content = objectAt(operation, "requestBody", "content");
+  return objectAt(content, "application/json", "schema");
+}
+
+function isNullableScalar(type: Json | undefined): boolean {
+  return Array.isArray(type) && type.includes("null") && !type.includes("object");
+}
+
 describe("the OpenAPI document", () => {
   test("needs no token and no Redis", () => {
     expect(response.status).toBe(200);
@@ -141,6 +152,41 @@ describe("the OpenAPI document", () => {
       expect(operation.security, `${method} ${path}`).toEqual(expected);
     }
     expect(schemes).toContain("token");
+  });
+
+  test("says what every setting is as long as nothing is set", () => {
+    const bodies = operations.filter(({ method }) => method === "put").map(({ operation }) => bodyOf(operation));
+    const settings = bodies.flatMap((body) => [...objectsIn(body)]).filter(({ type }) => isNullableScalar(type));
+    expect(settings.length).toBeGreaterThan(10);
+    for (const setting of settings) expect(setting.description, JSON.stringify(setting)).toMatch(/ unless set$/);
+    expect(
+      objectAt(
+        bodies.find((body) => "ackWaitMs" in objectAt(body, "properties")),
+        "properties",
+        "ackWaitMs",
+      ),
+    ).toEqual({ type: ["integer", "null"], minimum: 1_000, maximum: 43_200_000, description: "`30000` unless set" });
+  });
+
+  test("says of which members a request takes one, and names only members that there are", () => {
+    const bodies = operations.map(({ operation }) => bodyOf(operation)).filter((body) => "oneOf" in body);
+    const choices = bodies.map((body) => {
+      const required = [...objectsIn(body.oneOf)].flatMap((choice) => choice.required ?? []);
+      expect(Object.keys(objectAt(body, "properties"))).toEqual(expect.arrayContaining(required));
+      return required;
+    });
+    expect(choices).toEqual(
+      expect.arrayContaining([
+        ["maxLength", "minId", "olderThanMs"],
+        ["ids", "start", "end", "start", "end"],
+      ]),
+    );
+  });
+
+  test("knows the header that makes a repeated produce safe", () => {
+    const produce = objectAt(api, "paths", "/v1/streams/{stream}/messages", "post");
+    const named = { in: "header", name: "Idempotency-Key", required: false };
+    expect(produce.parameters).toEqual(expect.arrayContaining([expect.objectContaining(named)]));
   });
 
   test("has every schema that it refers to, and none that nothing refers to", () => {
