@@ -68,7 +68,7 @@ const GroupReplay = z
   .openapi({
     oneOf: [
       { required: ["ids"], not: { anyOf: [{ required: ["start"] }, { required: ["end"] }] } },
-      { required: ["start", "end"] },
+      { required: ["start", "end"], not: { required: ["ids"] } },
     ],
   })
   .refine(

@@ -178,7 +178,7 @@ describe("the OpenAPI document", () => {
     expect(choices).toEqual(
       expect.arrayContaining([
         ["maxLength", "minId", "olderThanMs"],
-        ["ids", "start", "end", "start", "end"],
+        ["ids", "start", "end", "start", "end", "ids"],
       ]),
     );
   });
