@@ -1,4 +1,5 @@
 import { defineScript } from "../redis/script.ts";
+import { AGAIN_LUA } from "./again.ts";
 import { POSITION_LUA } from "./position.ts";
 
 /**
@@ -12,6 +13,7 @@ import { POSITION_LUA } from "./position.ts";
  */
 export const configureGroupScript = defineScript(
   "configure-group",
+  AGAIN_LUA,
   POSITION_LUA,
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
@@ -52,7 +54,7 @@ if not exists then
   for i, field in ipairs(cjson.decode(ARGV[4])) do stale[i] = field .. ':' .. group end
   call('HDEL', config, unpack(stale))
   call('UNLINK', KEYS[3], KEYS[4])
-  call('XGROUP', 'CREATE', stream, group, after, entriesRead(stream, after))
+  call('XGROUP', 'CREATE', stream, group, after, entriesRead({ stream = stream, config = config }, after))
   call('HSET', config, 'start:' .. group, start == '' and 'latest' or start)
 end
 

@@ -1,33 +1,43 @@
 import { defineReadingScript } from "../redis/script.ts";
+import { AGAIN_LUA } from "./again.ts";
 import { IDS_LUA } from "./ids.ts";
 import { NEEDED_LUA } from "./needed.ts";
 
 /**
  * What a forecast of trimming needs to know, as of one moment.
- * KEYS: stream
+ * KEYS: stream, config
  * Returns { length, first id or false, last id, { group, oldest entry that it is not done with or false, how many entries
- *           there are from that one to the last that it was handed (at most COUNTED), 1 if there may be more, lag or false }
- *           for each group }
+ *           there are from that one to the last that it was handed, 1 if there may be more, lag or false } for each group }
  */
 export const neededByGroupsScript = defineReadingScript(
   "needed-by-groups",
+  AGAIN_LUA,
   IDS_LUA,
   NEEDED_LUA,
   /* lua */ `
--- Entries that are counted per group: they are read with their payloads.
-local COUNTED = 100
+local keys = { stream = KEYS[1], config = KEYS[2] }
+local stream = keys.stream
+-- Entries that are counted per group: they are read with their payloads, and no more in all than a step may copy.
+local counted, looked = stepSize(keys, 100), 0
 
-local stream = KEYS[1]
+-- The entries from the oldest that a group needs to the last that it was handed, and whether there may be more. Its
+-- pending ones would not do: among them are some that are gone, and after a seek back some that are ahead.
+local function handedTo(group)
+  if not less(group.needed, after(group.lastDelivered)) then return {}, false end
+  if looked >= STEP_BYTES then return {}, true end
+  local page = call('XRANGE', stream, group.needed, group.lastDelivered, 'COUNT', counted)
+  for _, entry in ipairs(page) do
+    for _, text in ipairs(entry[2]) do looked = looked + #text end
+  end
+  return page, #page == counted
+end
+
 local groups = {}
 for i, group in ipairs((findNeeded(stream))) do
+  local handed, isMore = handedTo(group)
   -- What it needs is an id; what it waits for is the first entry from there on.
-  local entry = call('XRANGE', stream, group.needed, '+', 'COUNT', 1)[1]
-  -- Counted, since the figure of pending ones counts entries that are gone, too, and after a seek back those ahead.
-  local open = {}
-  if less(group.needed, after(group.lastDelivered)) then
-    open = call('XRANGE', stream, group.needed, group.lastDelivered, 'COUNT', COUNTED)
-  end
-  groups[i] = { group.name, entry and entry[1] or false, #open, #open == COUNTED and 1 or 0, group.lag or false }
+  local entry = handed[1] or call('XRANGE', stream, group.needed, '+', 'COUNT', 1)[1]
+  groups[i] = { group.name, entry and entry[1] or false, #handed, isMore and 1 or 0, group.lag or false }
 end
 local last = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 return reply({ call('XLEN', stream), firstId(stream) or false, last and last[1] or '0-0', groups })

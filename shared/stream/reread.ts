@@ -15,7 +15,11 @@ import { type EventStream, sendToGroup } from "./stream.ts";
  * @throws {WeirError} `unknown-stream`, `unknown-group`
  */
 export async function seek(stream: EventStream, group: string, to: Position): Promise<string> {
-  const call = { script: seekScript, keys: [stream.keys.stream], args: [group, lastReadBefore(to)] };
+  const call = {
+    script: seekScript,
+    keys: [stream.keys.stream, stream.keys.config],
+    args: [group, lastReadBefore(to)],
+  };
   return asText(await sendToGroup(stream, group, call));
 }
 

@@ -117,7 +117,7 @@ interface GroupNeed {
 export async function forecastRetention(stream: EventStream, nowMs: number): Promise<RetentionForecast> {
   const { keys, redis } = stream;
   const [snapshot = null, config = null] = await redis.pipeline([
-    { script: neededByGroupsScript, keys: [keys.stream], args: [] },
+    { script: neededByGroupsScript, keys: [keys.stream, keys.config], args: [] },
     ["HGETALL", keys.config],
   ]);
   return forecast(

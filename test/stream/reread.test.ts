@@ -128,6 +128,21 @@ describe("recover", () => {
   });
 });
 
+test.each([
+  [65_536, "exact"],
+  [4 * 1024 * 1024, "estimated"],
+])(
+  "a seek back counts what lies behind, unless messages of %i bytes make that too much to read",
+  async (maxMessageBytes, lagIs) => {
+    const stream = await makeStream(["g"], { settings: { maxMessageBytes } });
+    const native = nativeClient();
+    for (let i = 0; i < 10; i++) await native.xadd(stream.keys.stream, `${1_000 + i}-0`, "data", "1");
+    await poll(stream, "g");
+    await seek(stream, "g", { kind: "id", id: "1003-0" });
+    expect(await groupInfo(stream, "g", 2_000)).toMatchObject({ lag: lagIs === "exact" ? 6 : 7, lagIs });
+  },
+);
+
 describe("removing a consumer", () => {
   test("hands what it holds to another, uncharged, which gets it by recover", async () => {
     const stream = await makeStream(["g"]);
