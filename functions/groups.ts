@@ -46,8 +46,8 @@ const GroupSettings = z.strictObject({
     .nullish()
     .openapi({
       description:
-        "A retry waits from `minMs` to `minMs` * 2^deliveries, at random, and `maxMs` at most, below which `minMs` must " +
-        "stay, with what is set already too",
+        "A retry waits from `minMs` to `minMs` * 2^deliveries, at random, and `maxMs` at most. `minMs` may not be above " +
+        "`maxMs`, whichever of them is set already",
     }),
   alerts: z
     .strictObject({ lag: threshold, pending: threshold, oldestPendingMs: threshold, deadLetters: threshold } satisfies {
