@@ -1,25 +1,97 @@
-import type { Context } from "hono";
-import type { Config, Settings } from "../shared/config.ts";
-import type { ReaperRun } from "../shared/reaper-runs.ts";
-import type { Redis } from "../shared/redis/redis.ts";
-import type { SettingsCache } from "../shared/stream/settings-cache.ts";
-import type { Caller } from "./permissions.ts";
+import { Hono } from "hono";
+import { Redis, type Usage } from "../shared/redis/redis.ts";
+import { SettingsCache } from "../shared/stream/settings-cache.ts";
+import type { AppEnv } from "./context.ts";
+import type { Host } from "./host.ts";
+import { authenticate } from "./http/auth.ts";
+import type { Route } from "./http/endpoint.ts";
+import { HttpError } from "./http/errors.ts";
+import { problemResponse } from "./http/problem.ts";
+import { apiDocument } from "./openapi.ts";
+import { alertRoutes } from "./routes/alerts.ts";
+import { consumeRoutes } from "./routes/consume.ts";
+import { consumerRoutes } from "./routes/consumers.ts";
+import { deadLetterRoutes } from "./routes/dead-letters.ts";
+import { groupRoutes } from "./routes/groups.ts";
+import { healthRoutes } from "./routes/health.ts";
+import { messageRoutes } from "./routes/messages.ts";
+import { metricsRoutes } from "./routes/metrics.ts";
+import { pendingRoutes } from "./routes/pending.ts";
+import { reaperRoutes } from "./routes/reaper.ts";
+import { referenceRoutes } from "./routes/reference.ts";
+import { startRoutes } from "./routes/start.ts";
+import { streamRoutes } from "./routes/streams.ts";
+import { tokenRoutes } from "./routes/tokens.ts";
 
-/** What every request works with. */
-export interface Weir {
-  readonly config: Config;
-  /** This request's own, so that its usage is what the request cost. */
-  readonly redis: Redis;
-  readonly cache: SettingsCache;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-  /** Runs the scheduled work now; handed in, since functions know nothing of it. */
-  readonly runReaper: () => Promise<ReaperRun>;
+/** Every route, in the order in which the reference shows them. */
+const ROUTES: readonly Route[] = [
+  ...startRoutes,
+  ...healthRoutes,
+  ...streamRoutes,
+  ...messageRoutes,
+  ...groupRoutes,
+  ...consumeRoutes,
+  ...pendingRoutes,
+  ...consumerRoutes,
+  ...deadLetterRoutes,
+  ...reaperRoutes,
+  ...tokenRoutes,
+  ...metricsRoutes,
+  ...alertRoutes,
+  ...referenceRoutes(() => apiDocument(ROUTES)),
+];
+
+/**
+ * Makes the HTTP app.
+ * @param now the clock, in Unix milliseconds
+ */
+export function createApp(host: Host, now: () => number = Date.now): Hono<AppEnv> {
+  const app = new Hono<AppEnv>();
+  const cache = new SettingsCache(now);
+  const isStatic = new Set(ROUTES.filter(({ isPublic }) => isPublic === "static").map(pathOf));
+
+  app.onError((error, c) => problemResponse(error, c.req.path));
+  app.use(async (c, next) => {
+    if (isStatic.has(c.req.path)) return next();
+    const { config, connection, end } = host.begin(c.env);
+    const redis = new Redis(connection);
+    c.set("context", { config, redis, cache, now, runReaper: () => host.runReaper(config, redis, now()) });
+    await next();
+    // Not c.header(): once the answer is made, that would copy it as a stream.
+    if (redis.usage.roundTrips > 0) c.res.headers.set("server-timing", serverTiming(redis.usage));
+    await end();
+  });
+  app.use("/v1/*", authenticate);
+  app.use("/metrics", authenticate);
+  for (const route of ROUTES) app.on(route.method.toUpperCase(), pathOf(route), (c) => route.handle(c));
+  app.notFound((c) => problemResponse(noSuchRoute(app, c.req.method, c.req.path), c.req.path));
+  return app;
 }
 
-export interface AppEnv {
-  Bindings: Settings;
-  Variables: { weir: Weir; caller: Caller };
+/** A route's path as Hono writes it: `:stream` for `{stream}`. */
+function pathOf({ path }: Route): string {
+  return path.replaceAll(/\{(\w+)\}/g, ":$1");
 }
 
-export type AppContext = Context<AppEnv>;
+function serverTiming({ commands, roundTrips, durationMs }: Usage): string {
+  const counted = (count: number, noun: string) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+  return `redis;dur=${durationMs.toFixed(1)};desc="${counted(commands, "command")}, ${counted(roundTrips, "round trip")}"`;
+}
+
+/** 405 with the methods that the path has, or 404. */
+function noSuchRoute(app: Hono<AppEnv>, method: string, path: string): HttpError {
+  const allow = app.routes
+    .filter((route) => route.method !== "ALL" && matches(route.path, path))
+    .map((route) => route.method);
+  if (allow.length === 0) return new HttpError("not-found", "there is no such route; see /openapi.json");
+  const methods = [...new Set(allow)].sort();
+  return new HttpError("method-not-allowed", `expected ${methods.join(" or ")}, got ${method}`, { allow: methods });
+}
+
+function matches(pattern: string, path: string): boolean {
+  const [expected, got] = [pattern.split("/"), path.split("/")];
+  return (
+    expected.length === got.length &&
+    expected.every((part, i) => (part.startsWith(":") ? got[i] !== "" : part === got[i]))
+  );
+}

@@ -1,10 +1,10 @@
 import { runReaper } from "../scheduled/reaper.ts";
 import type { Config, Settings } from "../shared/config.ts";
 import { Redis } from "../shared/redis/redis.ts";
-import { createApp } from "./server.ts";
-import { WorkerHost } from "./worker-host.ts";
+import { createApp } from "./app.ts";
+import { WorkerConnections } from "./host.ts";
 
-const host = new WorkerHost();
+const connections = new WorkerConnections();
 
 function reap(config: Config, redis: Redis, when: { nowMs: number; everyStream: boolean }) {
   const { keyPrefix, consumerIdleMs, alerts } = config;
@@ -12,7 +12,7 @@ function reap(config: Config, redis: Redis, when: { nowMs: number; everyStream: 
 }
 
 const app = createApp({
-  begin: (env) => host.begin(env),
+  begin: (env) => connections.begin(env),
   runReaper: (config, redis, nowMs) => reap(config, redis, { nowMs, everyStream: true }),
 });
 
@@ -21,7 +21,7 @@ export default {
   fetch: app.fetch,
 
   async scheduled(controller: { readonly scheduledTime: number }, env: Settings): Promise<void> {
-    const { config, connection, end } = host.begin(env);
+    const { config, connection, end } = connections.begin(env);
     try {
       await reap(config, new Redis(connection), { nowMs: controller.scheduledTime, everyStream: false });
     } finally {

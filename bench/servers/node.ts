@@ -9,7 +9,7 @@ export type NodeAnswer = { port: number };
 const [, , root = "", settings = "{}"] = process.argv;
 const env: Record<string, string> = JSON.parse(settings);
 // Of the version that is measured, which may be another than the one that this file belongs to.
-const { createApp }: typeof import("../../functions/server.ts") = await import(join(root, "functions/server.ts"));
+const { createApp }: typeof import("../../functions/app.ts") = await import(join(root, "functions/app.ts"));
 const { parseConfig }: typeof import("../../shared/config.ts") = await import(join(root, "shared/config.ts"));
 const { TcpConnection }: typeof import("../../shared/redis/tcp.ts") = await import(join(root, "shared/redis/tcp.ts"));
 const { runReaper }: typeof import("../../scheduled/reaper.ts") = await import(join(root, "scheduled/reaper.ts"));

@@ -31,10 +31,7 @@ export function openStream(redis: Redis, keyPrefix: string, name: string): Event
 }
 
 export function unknownStream(stream: EventStream): WeirError {
-  return new WeirError(
-    "unknown-stream",
-    `there is no stream "${stream.name}"; PUT /v1/streams/${stream.name} creates it`,
-  );
+  return new WeirError("unknown-stream", `there is no stream "${stream.name}"`);
 }
 
 export function unknownGroup(stream: EventStream, group: string): WeirError {

@@ -17,7 +17,7 @@ describe.each(BOTH)("over %s", (transport) => {
     const redis = openRedis(transport);
     const key = uniquePrefix();
     await redis.send(["SET", key, "text"]);
-    expect(await failure(redis.send(["XADD", key, "*", "a", "1"]))).toMatchObject({ code: "conflict", status: 409 });
+    expect(await failure(redis.send(["XADD", key, "*", "a", "1"]))).toMatchObject({ code: "conflict" });
   });
 
   test("a missing group, and a missing stream, is an unknown group", async () => {
@@ -26,7 +26,7 @@ describe.each(BOTH)("over %s", (transport) => {
     const read: Call = ["XREADGROUP", "GROUP", "g", "c", "STREAMS", key, ">"];
     expect(await failure(redis.send(read))).toMatchObject({ code: "unknown-group" });
     await redis.send(["XADD", key, "*", "a", "1"]);
-    expect(await failure(redis.send(read))).toMatchObject({ code: "unknown-group", status: 404 });
+    expect(await failure(redis.send(read))).toMatchObject({ code: "unknown-group" });
   });
 
   test("a group that is already there keeps its word, which is not BUSY", async () => {
@@ -47,7 +47,7 @@ describe.each(BOTH)("over %s", (transport) => {
     const writes: Call[] = [["XADD", "s", "*", "data", "x"], { script: appendTwice, keys: ["list"], args: ["x"] }];
     for (const write of writes) {
       const error = await failure(redis.send(write));
-      expect(error).toMatchObject({ code: "redis-full", status: 507, options: { retryAfterS: expect.any(Number) } });
+      expect(error).toMatchObject({ code: "redis-full", options: { retryAfterS: expect.any(Number) } });
     }
     expect(
       await redis.pipeline([

@@ -1,9 +1,9 @@
 import { expect } from "vitest";
-import { ERROR_CODES, type ErrorCode } from "../../shared/errors.ts";
+import { ERROR_CODES, type ProblemCode } from "../../functions/http/errors.ts";
 import type { Answer } from "./worker.ts";
 
 /** Checks the whole form of a problem, and that it tells nothing that it should not: no token, no place in the code, no `p4yl0ad`. */
-export function expectProblem(answer: Answer, code: ErrorCode): Answer["json"] {
+export function expectProblem(answer: Answer, code: ProblemCode): Answer["json"] {
   const { status, title } = ERROR_CODES[code];
   expect({ status: answer.status, code: answer.json?.code, text: answer.text }).toMatchObject({ status, code });
   expect(answer.headers.get("content-type")).toBe("application/problem+json");

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { memberText, textsInList } from "../../shared/json-text.ts";
+import { memberText, textsInList } from "../../functions/http/json-text.ts";
 
 /** JSON as text together with what must be cut out of it, so that the scanner is checked against more than itself. */
 interface ObjectText {

@@ -1,17 +1,7 @@
 import { html } from "hono/html";
-import type { ApiDocument } from "./openapi.ts";
+import type { Schema, Schemas } from "../openapi.ts";
 
 export type Html = ReturnType<typeof html>;
-
-/** The document's named schemas. */
-export type Schemas = NonNullable<NonNullable<ApiDocument["components"]>["schemas"]>;
-
-/** A schema, or a reference to a named one. */
-export type Schema = Schemas[string];
-
-/** A schema that is there with all its members. */
-type Whole = Exclude<Schema, Reference>;
-type Reference = Extract<Schema, { $ref: string }>;
 
 /** The references that were followed to get somewhere: one that comes again is a schema that holds itself. */
 type Trail = readonly string[];
@@ -48,8 +38,10 @@ ${members.map((member) => memberRow(schemas, member, mark(member.isRequired)))}<
 
 function memberRow(schemas: Schemas, { prefix, name, schema, description }: Member, mark: string): Html {
   const path = html`<code><span>${breakable(prefix)}</span>${name}</code>`;
-  const type = [typeOf(schemas, schema), ...limitsOf(follow(schemas, schema))].map((part, i) => [i > 0 && ", ", part]);
-  const about = description ?? follow(schemas, schema).description;
+  const whole = follow(schemas, schema);
+  const about = description ?? whole.description;
+  const limits = limitsOf(whole, about !== undefined);
+  const type = [typeOf(schemas, schema), ...limits].map((part, i) => [i > 0 && ", ", part]);
   return html`<tr><th scope="row">${path}${mark !== "" && html` <small>${mark}</small>`}</th><td>${type}${
     about !== undefined && html`<br>${prose(about)}`
   }</td></tr>
@@ -69,10 +61,10 @@ export function membersOf(schemas: Schemas, schema: Schema, prefix = "", trail: 
   const open = (inner: Schema, at: string) => membersOf(schemas, inner, at, inside);
   return [
     ...Object.entries(properties).flatMap(([name, member]) => [
-      { prefix, name, isRequired: required.includes(name), schema: member },
-      ...open(member, `${prefix}${name}.`),
+      { prefix, name, isRequired: required.includes(name), schema: asSchema(member) },
+      ...open(asSchema(member), `${prefix}${name}.`),
     ]),
-    ...(items === undefined ? [] : open(items, `${prefix.slice(0, -1)}[].`)),
+    ...(items === undefined ? [] : open(asSchema(items), `${prefix.slice(0, -1)}[].`)),
     ...(typeof additionalProperties === "object" ? open(additionalProperties, `${prefix}{name}.`) : []),
     ...[...(anyOf ?? []), ...(oneOf ?? [])].flatMap((one) => open(one, prefix)),
   ];
@@ -95,7 +87,7 @@ export function sampleOf(schemas: Schemas, schema: Schema, name: string, trail: 
     case "number":
       return Math.min(Math.max(60_000, whole.minimum ?? 0), whole.maximum ?? Number.MAX_SAFE_INTEGER);
     case "array":
-      return items === undefined ? [] : [sampleBody(schemas, items, name, inside)];
+      return items === undefined ? [] : [sampleBody(schemas, asSchema(items), name, inside)];
     case "object":
       return sampleMembers(schemas, whole, whole.required ?? [], inside);
     default:
@@ -114,22 +106,27 @@ export function sampleBody(schemas: Schemas, schema: Schema, name = "body", trai
   return sampleMembers(schemas, whole, first, inside);
 }
 
-function sampleMembers(schemas: Schemas, { properties = {} }: Whole, names: readonly string[], trail: Trail): unknown {
+function sampleMembers(schemas: Schemas, { properties = {} }: Schema, names: readonly string[], trail: Trail): unknown {
   const chosen = Object.entries(properties).filter(([name]) => names.includes(name));
-  return Object.fromEntries(chosen.map(([name, member]) => [name, sampleOf(schemas, member, name, trail)]));
+  return Object.fromEntries(chosen.map(([name, member]) => [name, sampleOf(schemas, asSchema(member), name, trail)]));
 }
 
 /** The schema itself in place of a reference to it, with its `allOf` joined. */
-function follow(schemas: Schemas, schema: Schema): Whole {
-  if (isReference(schema)) return follow(schemas, named(schemas, schema.$ref));
+function follow(schemas: Schemas, schema: Schema): Schema {
+  if (schema.$ref !== undefined) {
+    // What stands beside a reference is about this use of it.
+    const { $ref, ...own } = schema;
+    return { ...follow(schemas, named(schemas, $ref)), ...own };
+  }
   // Most have none; copying each of them took half of the page's time.
   if (schema.allOf === undefined) return schema;
   const { allOf, ...own } = schema;
   return allOf.map((part) => follow(schemas, part)).reduceRight((joined, part) => join(part, joined), own);
 }
 
-function isReference(schema: Schema): schema is Reference {
-  return "$ref" in schema;
+/** JSON Schema has `true` for anything. zod writes no lists of schemas for items. */
+function asSchema(schema: Schema["items"]): Schema {
+  return typeof schema === "object" && !Array.isArray(schema) ? schema : {};
 }
 
 function named(schemas: Schemas, reference: string): Schema {
@@ -142,7 +139,7 @@ function nameOf(reference: string): string {
   return reference.replace("#/components/schemas/", "");
 }
 
-function join(one: Whole, other: Whole): Whole {
+function join(one: Schema, other: Schema): Schema {
   return {
     ...one,
     ...other,
@@ -152,7 +149,7 @@ function join(one: Whole, other: Whole): Whole {
 }
 
 function referencesOf(schema: Schema): string[] {
-  return isReference(schema) ? [schema.$ref] : (schema.allOf ?? []).flatMap(referencesOf);
+  return schema.$ref === undefined ? (schema.allOf ?? []).flatMap(referencesOf) : [schema.$ref];
 }
 
 /** The trail into a schema, or undefined if it has been there. */
@@ -171,23 +168,27 @@ function typeOf(schemas: Schemas, schema: Schema, trail: Trail = []): string {
   const either = anyOf ?? oneOf;
   if (either !== undefined) return either.map(inner).join(" or ");
   const types = [type].flat().map((one) => {
-    if (one === "array" && items !== undefined) return `list of ${inner(items)}`;
+    if (one === "array" && items !== undefined) return `list of ${inner(asSchema(items))}`;
     if (one === "object" && typeof additionalProperties === "object") return `object of ${inner(additionalProperties)}`;
     return one === "object" && name !== undefined ? `${name} object` : one;
   });
   return types.join(" or ");
 }
 
-/** What narrows a type, and what holds when it is absent. */
-function limitsOf(schema: Whole): Html[] {
-  const { minimum, maximum, minLength, maxLength, minItems, maxItems, pattern } = schema;
+/**
+ * What narrows a type, and what holds when it is absent.
+ * @param hasWords a pattern is shown only where no words say it
+ */
+function limitsOf(schema: Schema, hasWords: boolean): Html[] {
+  const { minimum, maximum, minLength, maxLength, minItems, maxItems, maxProperties, pattern } = schema;
   const values = schema.enum?.filter((value) => value !== null).map((value, i) => [i > 0 && ", ", code(value)]);
   return [
     ...(values === undefined ? [] : [html`${values.length === 1 ? "always" : "one of"} ${values}`]),
     ...range(minimum, maximum, ""),
     ...range(minLength, maxLength, " characters"),
     ...range(minItems, maxItems, " items"),
-    ...(pattern === undefined ? [] : [html`matches ${code(pattern)}`]),
+    ...range(undefined, maxProperties, " members"),
+    ...(pattern === undefined || hasWords ? [] : [html`matches ${code(pattern)}`]),
     ...(schema.default === undefined ? [] : [html`default ${code(schema.default)}`]),
   ];
 }

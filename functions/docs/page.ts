@@ -1,18 +1,10 @@
-import { Buffer } from "node:buffer";
-import type { OpenAPIHono } from "@hono/zod-openapi";
 import { html, raw } from "hono/html";
-import type { AppEnv } from "./app.ts";
-import { type Html, type Member, membersOf, memberTable, prose, type Schemas, sampleBody } from "./docs-schema.ts";
-import { STYLE } from "./docs-style.ts";
-import { endpoint, noBody, nothing } from "./endpoint.ts";
-import { type ApiDocument, apiDocument } from "./openapi.ts";
+import type { Answer, ApiDocument, Content, Operation, Schemas } from "../openapi.ts";
+import { type Page, pageHeaders, STYLE } from "./html.ts";
+import { type Html, type Member, membersOf, memberTable, prose, sampleBody } from "./schema.ts";
 
 /** In the order in which a path's routes are shown. */
 const METHODS = ["put", "post", "get", "delete"] as const;
-
-type Operation = NonNullable<NonNullable<ApiDocument["paths"]>[string]["get"]>;
-type Answer = Exclude<NonNullable<NonNullable<ApiDocument["components"]>["responses"]>[string], { $ref: string }>;
-type Content = NonNullable<Answer["content"]>;
 
 interface Route {
   readonly method: string;
@@ -20,49 +12,9 @@ interface Route {
   readonly operation: Operation;
 }
 
-interface Page {
-  readonly text: string;
-  readonly headers: Readonly<Record<string, string>>;
-}
-
-/** `/docs`: the OpenAPI document for people, as one page that loads nothing. */
-export function docsRoute(app: OpenAPIHono<AppEnv>): void {
-  let page: Page | undefined;
-  endpoint(
-    app,
-    {
-      method: "get",
-      path: "/docs",
-      tag: "Reference",
-      summary: "This reference: an HTML page made from `/openapi.json`",
-      isPublic: true,
-      params: nothing,
-      query: nothing,
-      body: noBody,
-      answers: { 200: { description: "The page" } },
-      errors: [],
-    },
-    async ({ c }) => {
-      page ??= await makePage(apiDocument(app));
-      return c.body(page.text, 200, page.headers);
-    },
-  );
-}
-
-/** The page of an OpenAPI document, with the headers that it is served with. */
+/** The reference: the page of an OpenAPI document. */
 export async function makePage(document: ApiDocument): Promise<Page> {
-  const text = String(await wholePage(document));
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(STYLE));
-  const style = `'sha256-${Buffer.from(digest).toString("base64")}'`;
-  return {
-    text,
-    headers: {
-      "content-type": "text/html; charset=utf-8",
-      // Another version may be deployed at any time.
-      "cache-control": "public, max-age=300",
-      "content-security-policy": `default-src 'none'; style-src ${style}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
-    },
-  };
+  return { text: String(await wholePage(document)), headers: await pageHeaders() };
 }
 
 function wholePage(document: ApiDocument): Html {
@@ -160,10 +112,9 @@ ${faults.length > 0 && faultTable(faults)}
 }
 
 function parameters(schemas: Schemas, operation: Operation): Html[] {
-  const all = (operation.parameters ?? []).filter((parameter) => "name" in parameter);
-  const places = Map.groupBy(all, (parameter) => parameter.in);
+  const places = Map.groupBy(operation.parameters ?? [], (parameter) => parameter.in);
   return [...places].map(([place, some]) => {
-    const members = some.map(({ name, required, schema = {}, description }): Member => {
+    const members = some.map(({ name, required, schema, description }): Member => {
       return { prefix: "", name, isRequired: required === true, schema, description };
     });
     const caption = place === "path" ? "In the path" : place === "query" ? "In the query" : `In the ${place}`;
@@ -189,9 +140,17 @@ ${answerTables(schemas, answers[0]?.[1].content ?? {})}`;
 
 function answerTables(schemas: Schemas, content: Content): Html[] {
   const mark = (isRequired: boolean) => (isRequired ? "" : "may be absent");
-  return Object.entries(content).map(([type, { schema = {} }]) =>
-    memberTable(schemas, `Answer, ${type}`, membersOf(schemas, schema), mark),
-  );
+  return Object.entries(content).map(([type, { schema = {}, example }]) => {
+    const members = membersOf(schemas, schema);
+    return html`${members.length > 0 && memberTable(schemas, `Answer, ${type}`, members, mark)}
+${example !== undefined && sample(example)}`;
+  });
+}
+
+/** What Weir really answered once. */
+function sample(example: unknown): Html {
+  const text = typeof example === "string" ? example : JSON.stringify(example, null, 2);
+  return html`<details><summary>Sample answer</summary><pre class="sample">${text}</pre></details>`;
 }
 
 function faultTable(faults: readonly (readonly [string, Answer])[]): Html {
@@ -209,13 +168,12 @@ ${rows}</tbody>
 }
 
 /** The answers with such a status: successes (from 200) or errors (from 400). */
-function answersOf({ responses = {} }: Operation, from: 200 | 400): [string, Answer][] {
-  const all: [string, Answer][] = Object.entries(responses);
-  return all.filter(([status]) => Number(status) >= 400 === (from === 400));
+function answersOf({ responses }: Operation, from: 200 | 400): [string, Answer][] {
+  return Object.entries(responses).filter(([status]) => Number(status) >= 400 === (from === 400));
 }
 
 function bodyOf({ requestBody }: Operation): Content {
-  return requestBody !== undefined && "content" in requestBody ? requestBody.content : {};
+  return requestBody?.content ?? {};
 }
 
 /** What a token must permit; none for a public route. */

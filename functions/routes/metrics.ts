@@ -1,10 +1,8 @@
-import type { OpenAPIHono } from "@hono/zod-openapi";
-import { lastCompleteRunAt } from "../shared/alerts.ts";
-import { timeOfId } from "../shared/ids.ts";
-import { lastRun, type ReaperRun } from "../shared/reaper-runs.ts";
-import { type AllFigures, type GroupFigures, readAllFigures, type StreamFigures } from "../shared/stream/figures.ts";
-import type { AppEnv } from "./app.ts";
-import { endpoint, noBody, nothing } from "./endpoint.ts";
+import { lastCompleteRunAt } from "../../shared/alerts.ts";
+import { timeOfId } from "../../shared/ids.ts";
+import { lastRun, type ReaperRun } from "../../shared/reaper-runs.ts";
+import { type AllFigures, type GroupFigures, readAllFigures, type StreamFigures } from "../../shared/stream/figures.ts";
+import { noBody, nothing, type Route, route } from "../http/endpoint.ts";
 
 /** A figure, or null where there is none: then there is no sample either. */
 type Figure = number | null;
@@ -114,38 +112,33 @@ const PER_RUN: Metrics<ReaperRun & { readonly lastCompleteAt: number | null }> =
   },
 };
 
-/** `/metrics`. */
-export function metricsRoute(app: OpenAPIHono<AppEnv>): void {
-  endpoint(
-    app,
-    {
-      method: "get",
-      path: "/metrics",
-      permission: "metrics",
-      tag: "Metrics",
-      summary: "Figures of all streams, their groups and the reaper, for Prometheus (text format 0.0.4)",
-      description: "A stream that cannot be read is left out and counted in `weir_scrape_errors`.",
-      params: nothing,
-      query: nothing,
-      body: noBody,
-      answers: { 200: { description: "Prometheus text format 0.0.4" } },
-      errors: [],
-    },
-    async ({ weir: { redis, config, now }, c }) => {
-      const run = await lastRun(redis, config.keyPrefix);
-      const lastCompleteAt = await lastCompleteRunAt(redis, config.keyPrefix);
-      const figures = await readAllFigures(redis, config.keyPrefix);
-      const nowMs = now();
-      const text = [
-        ...exposition(OVERALL, [{ labels: {}, thing: figures }], nowMs),
-        ...exposition(PER_RUN, run === undefined ? [] : [{ labels: {}, thing: { ...run, lastCompleteAt } }], nowMs),
-        ...exposition(PER_STREAM, figures.streams.map(labelled), nowMs),
-        ...exposition(PER_GROUP, figures.streams.flatMap(labelledGroups), nowMs),
-      ].join("");
-      return c.body(text, 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
-    },
-  );
-}
+const getMetricsRoute = route(
+  { method: "get", path: "/metrics", permission: "metrics" },
+  () => ({
+    operationId: "getMetrics",
+    tag: "Metrics",
+    summary: "Figures of all streams, their groups and the reaper, for Prometheus (text format 0.0.4)",
+    description: "A stream that cannot be read is left out and counted in `weir_scrape_errors`.",
+    params: nothing,
+    query: nothing,
+    body: noBody,
+    answers: { 200: { description: "Prometheus text format 0.0.4", mediaType: "text/plain" } },
+    errors: [],
+  }),
+  async ({ context: { redis, config, now }, c }) => {
+    const run = await lastRun(redis, config.keyPrefix);
+    const lastCompleteAt = await lastCompleteRunAt(redis, config.keyPrefix);
+    const figures = await readAllFigures(redis, config.keyPrefix);
+    const nowMs = now();
+    const text = [
+      ...exposition(OVERALL, [{ labels: {}, thing: figures }], nowMs),
+      ...exposition(PER_RUN, run === undefined ? [] : [{ labels: {}, thing: { ...run, lastCompleteAt } }], nowMs),
+      ...exposition(PER_STREAM, figures.streams.map(labelled), nowMs),
+      ...exposition(PER_GROUP, figures.streams.flatMap(labelledGroups), nowMs),
+    ].join("");
+    return c.body(text, 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
+  },
+);
 
 interface Labelled<Thing> {
   readonly labels: Readonly<Record<string, string>>;
@@ -187,3 +180,5 @@ function escapeLabel(value: string): string {
 function timeOf(id: string | null): Figure {
   return id === null ? null : timeOfId(id);
 }
+
+export const metricsRoutes: readonly Route[] = [getMetricsRoute];

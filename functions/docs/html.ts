@@ -1,4 +1,6 @@
-/** The look of the page at `/docs`, light and dark; its hash is in the page's Content-Security-Policy. */
+import { Buffer } from "node:buffer";
+
+/** The look of the pages that the app itself serves, light and dark. */
 export const STYLE = `
 :root { color-scheme: light dark; --text: #1a1d22; --back: #fff; --line: #d8dce2; --soft: #f4f5f7; --dim: #5b6472;
   --link: #0b57b0; }
@@ -25,6 +27,9 @@ article { margin-top: 1.5rem; padding-top: 1.5rem; border-top: 1px solid var(--l
 section, article { scroll-margin-top: .5rem; }
 code { font: .875em/1.5 ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 pre { padding: .7rem .9rem; font-size: .9rem; white-space: pre-wrap; background: var(--soft); border: 1px solid var(--line); border-radius: 6px; }
+details { margin: 1rem 0; }
+summary { font-size: .9rem; color: var(--dim); cursor: pointer; }
+.sample { max-height: 24rem; overflow: auto; font: .8rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
 table { width: 100%; margin: 1rem 0; border-collapse: collapse; table-layout: fixed; font-size: .9rem; }
 th, td { padding: .4rem .75rem .4rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
   overflow-wrap: break-word; }
@@ -41,3 +46,21 @@ small { white-space: nowrap; }
   main { padding-bottom: 6rem; }
 }
 `;
+
+/** An HTML page with the headers that it is served with. */
+export interface Page {
+  readonly text: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** The headers of a page that has this style and nothing else: no script, and nothing that is loaded. */
+export async function pageHeaders(): Promise<Readonly<Record<string, string>>> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(STYLE));
+  const style = `'sha256-${Buffer.from(digest).toString("base64")}'`;
+  return {
+    "content-type": "text/html; charset=utf-8",
+    // Another version may be deployed at any time.
+    "cache-control": "public, max-age=300",
+    "content-security-policy": `default-src 'none'; style-src ${style}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+  };
+}

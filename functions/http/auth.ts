@@ -1,33 +1,43 @@
 import { timingSafeEqual } from "node:crypto";
-import { z } from "@hono/zod-openapi";
 import { createMiddleware } from "hono/factory";
 import { verify } from "hono/jwt";
-import type { Config } from "../shared/config.ts";
-import { WeirError } from "../shared/errors.ts";
-import type { AppEnv } from "./app.ts";
-import type { Caller } from "./permissions.ts";
+import * as z from "zod";
+import type { Config } from "../../shared/config.ts";
+import type { AppContext, AppEnv } from "../context.ts";
+import { HttpError } from "./errors.ts";
+import { type Caller, isPermitted, type Permission } from "./permissions.ts";
 
-/** What of an access token's claims counts; `exp`, which is checked with the signature, must be there. */
+/** The claims of an access token that count. `exp`, which is checked with the signature, must be there. */
 const Claims = z.object({ exp: z.number(), scope: z.array(z.string()) });
 
-/** Finds out who calls: the root token, compared in constant time, or an access token that is valid now. */
+/** Finds out who calls: the holder of the root token, or of an access token that is valid now. */
 export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
   const header = c.req.header("authorization");
   const token = /^Bearer +(\S+) *$/i.exec(header ?? "")?.[1];
   if (token === undefined) {
     const got = header === undefined ? "no Authorization header" : "another Authorization header";
-    throw new WeirError("unauthenticated", `expected "Authorization: Bearer <token>", got ${got}`);
+    throw new HttpError("unauthenticated", `expected "Authorization: Bearer <token>", got ${got}`);
   }
-  const { config } = c.var.weir;
+  const { config } = c.var.context;
   c.set("caller", isRootToken(token, config) ? "root" : await readAccessToken(token, config));
   return next();
 });
 
+/** @throws {HttpError} `forbidden` when the caller may not do this to the stream or group in the path */
+export function authorize(c: AppContext, permission: Permission): void {
+  const { stream, group } = c.req.param();
+  const resource = permission === "consume" ? `${stream}/${group}` : stream;
+  if (isPermitted(c.var.caller, permission, resource)) return;
+  const needed =
+    permission === "root" ? "the root token" : `${permission}${resource === undefined ? "" : `:${resource}`}`;
+  throw new HttpError("forbidden", `this needs ${needed}, which the token does not grant`);
+}
+
 async function readAccessToken(token: string, { tokenSecret }: Config): Promise<Caller> {
-  const refused = new WeirError("unauthenticated", "the token is not valid");
+  const refused = new HttpError("unauthenticated", "the token is not valid");
   if (tokenSecret === undefined) throw refused;
   const payload: unknown = await verify(token, tokenSecret, "HS256").catch(() => {
-    // Which of signature, form and expiry it was is nobody's business.
+    // Whether the signature, the form or the expiry was wrong is none of the caller's business.
     throw refused;
   });
   const claims = Claims.safeParse(payload);
@@ -35,7 +45,7 @@ async function readAccessToken(token: string, { tokenSecret }: Config): Promise<
   return claims.data.scope;
 }
 
-/** In a time that tells nothing of the secret but whether it has this length. */
+/** Compares in a time that tells nothing about the secret but its length. */
 function isRootToken(token: string, config: Config): boolean {
   const given = utf8.encode(token);
   const expected = rootBytes(config);

@@ -1,0 +1,26 @@
+import type { Context } from "hono";
+import type { Config, Settings } from "../shared/config.ts";
+import type { ReaperRun } from "../shared/reaper-runs.ts";
+import type { Redis } from "../shared/redis/redis.ts";
+import type { SettingsCache } from "../shared/stream/settings-cache.ts";
+import type { Caller } from "./http/permissions.ts";
+
+/** What a request works with. */
+export interface RequestContext {
+  readonly config: Config;
+  /** This request's own, so that its usage is what the request cost. */
+  readonly redis: Redis;
+  readonly cache: SettingsCache;
+  /** The clock, in Unix milliseconds. */
+  readonly now: () => number;
+  /** Runs the scheduled work now. Handed in: functions/ knows nothing of scheduled/. */
+  readonly runReaper: () => Promise<ReaperRun>;
+}
+
+/** Hono's types for the app. */
+export interface AppEnv {
+  Bindings: Settings;
+  Variables: { context: RequestContext; caller: Caller };
+}
+
+export type AppContext = Context<AppEnv>;

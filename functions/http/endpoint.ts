@@ -1,0 +1,142 @@
+import * as z from "zod";
+import { type EventStream, openStream } from "../../shared/stream/stream.ts";
+import type { AppContext, RequestContext } from "../context.ts";
+import { authorize } from "./auth.ts";
+import { mediaTypeOf, parseJson, readText } from "./body.ts";
+import type { ProblemCode } from "./errors.ts";
+import { once } from "./once.ts";
+import type { Permission } from "./permissions.ts";
+import { type Checked, check, checkQuery, invalidRequest } from "./validate.ts";
+
+/** How a route reads its body, and how that is documented. */
+export interface BodyReader<Value> {
+  /** Media types and schemas for the documentation; none for a route without a body. */
+  readonly content: Readonly<Record<string, { readonly schema: z.ZodType }>>;
+  read(request: Request): Promise<Checked<Value>>;
+}
+
+/** Where a route is served, and to whom. */
+export interface Place {
+  readonly method: "get" | "put" | "post" | "delete";
+  /** With `{name}` for each path parameter. */
+  readonly path: string;
+  /** Served without a token, outside `/v1`. `"static"`: it needs neither settings nor Redis. */
+  readonly isPublic?: true | "static";
+  /** What a token must permit. Absent: `read` for GET, `admin` for the others. */
+  readonly permission?: Permission;
+}
+
+/** What a route takes, as schemas that check the request and document it, and what it answers. */
+export interface Endpoint<Params extends z.ZodObject, Query extends z.ZodObject, Body> {
+  /** The route's name in generated clients. */
+  readonly operationId: string;
+  readonly tag: string;
+  readonly summary: string;
+  readonly description?: string;
+  /** A member for each `{name}` of the path. */
+  readonly params: Params;
+  readonly query: Query;
+  /** Headers that the handler reads and checks. */
+  readonly headers?: z.ZodObject;
+  readonly body: BodyReader<Body>;
+  readonly answers: Readonly<Record<number, EndpointAnswer>>;
+  /** Codes of the errors that this route may answer, besides those that any may. */
+  readonly errors: readonly ProblemCode[];
+}
+
+export interface EndpointAnswer {
+  readonly description: string;
+  readonly schema?: z.ZodType;
+  /** `application/json` unless it says so. */
+  readonly mediaType?: string;
+}
+
+/** What a handler is given. */
+export interface EndpointInput<Params, Query, Body> {
+  readonly params: Params;
+  readonly query: Query;
+  readonly body: Body;
+  readonly context: RequestContext;
+  readonly c: AppContext;
+}
+
+type Handler<Input> = (input: Input) => Promise<Response> | Response;
+
+/** A route as the app serves it and as the API document describes it. */
+export interface Route extends Place {
+  endpoint(): Endpoint<z.ZodObject, z.ZodObject, unknown>;
+  handle(c: AppContext): Promise<Response>;
+}
+
+/**
+ * A route: the caller is authorized, the parts of the request are checked, then the handler runs.
+ * @param describe makes the schemas, at the first request or for the document
+ */
+export function route<Params extends z.ZodObject, Query extends z.ZodObject, Body>(
+  place: Place,
+  describe: () => Endpoint<Params, Query, Body>,
+  handler: Handler<EndpointInput<z.output<Params>, z.output<Query>, Body>>,
+): Route {
+  const endpoint = once(describe);
+  return {
+    ...place,
+    endpoint,
+    async handle(c) {
+      // Before anything of the request is read: a caller without the permission learns nothing about its request.
+      if (place.isPublic === undefined) authorize(c, permissionOf(place));
+      const expected = endpoint();
+      const params = check(expected.params, c.req.param());
+      const query = checkQuery(expected.query, c.req.queries());
+      const body = await expected.body.read(c.req.raw);
+      if ("errors" in params || "errors" in query || "errors" in body) {
+        throw invalidRequest([params, query, body].flatMap((checked) => ("errors" in checked ? checked.errors : [])));
+      }
+      const { context } = c.var;
+      return handler({ params: params.value, query: query.value, body: body.value, context, c });
+    },
+  };
+}
+
+/** Path parameters that name a stream. */
+type StreamParams = z.ZodObject & z.ZodType<{ stream: string }>;
+
+/** A route below a stream, whose handler is given that stream. It need not exist. */
+export function streamRoute<Params extends StreamParams, Query extends z.ZodObject, Body>(
+  place: Place,
+  describe: () => Endpoint<Params, Query, Body>,
+  handler: Handler<EndpointInput<z.output<Params>, z.output<Query>, Body> & { readonly stream: EventStream }>,
+): Route {
+  return route(place, describe, (input) => {
+    const { redis, config } = input.context;
+    return handler({ ...input, stream: openStream(redis, config.keyPrefix, input.params.stream) });
+  });
+}
+
+/** What a token must permit for a route. */
+export function permissionOf({ method, permission }: Place): Permission {
+  return permission ?? (method === "get" ? "read" : "admin");
+}
+
+/** For routes without path parameters or query. */
+export const nothing = z.strictObject({});
+
+/** For routes without a body; one that comes is not read. */
+export const noBody: BodyReader<undefined> = { content: {}, read: async () => ({ value: undefined }) };
+
+/** A JSON body of that schema; an empty one counts as `{}`. */
+export function jsonBody<Schema extends z.ZodType>(schema: Schema): BodyReader<z.output<Schema>> {
+  return {
+    content: { "application/json": { schema } },
+    async read(request) {
+      const text = await readText(request);
+      if (text === "") return check(schema, {});
+      mediaTypeOf(request, ["application/json"]);
+      return check(schema, parseJson(text));
+    },
+  };
+}
+
+/** An answer whose body is JSON text already. */
+export function jsonResponse(text: string, status = 200, headers: Readonly<Record<string, string>> = {}): Response {
+  return new Response(text, { status, headers: { "content-type": "application/json", ...headers } });
+}

@@ -1,0 +1,78 @@
+import * as z from "zod";
+import { type InvalidMember, WeirError } from "../../shared/errors.ts";
+import { isJsonType, type NewMessage } from "../../shared/message.ts";
+import { mediaTypeOf, parseJson, readText } from "./body.ts";
+import type { BodyReader } from "./endpoint.ts";
+import { memberText, textsInList } from "./json-text.ts";
+import { newMessageSchema } from "./message-schemas.ts";
+import { once } from "./once.ts";
+import { type Checked, check } from "./validate.ts";
+
+const MAX_MESSAGES = 1_000;
+
+type ParsedMessage = z.output<ReturnType<typeof newMessageSchema>>;
+
+const produceSchema = once(() => z.strictObject({ messages: z.array(newMessageSchema()).min(1).max(MAX_MESSAGES) }));
+
+/** Reads messages to produce from JSON or NDJSON. The text is parsed once, and each `data` cut out of it. */
+export const produceBody: BodyReader<readonly NewMessage[]> = {
+  content: {
+    "application/json": { schema: produceSchema() },
+    "application/x-ndjson": { schema: newMessageSchema() },
+  },
+  async read(request) {
+    const mediaType = mediaTypeOf(request, ["application/json", "application/x-ndjson"]);
+    const text = await readText(request);
+    return mediaType === "application/json" ? readList(text) : readLines(text);
+  },
+};
+
+function readList(text: string): Checked<readonly NewMessage[]> {
+  const checked = check(produceSchema(), parseJson(text));
+  if ("errors" in checked) return checked;
+  const texts = textsInList(text, "messages", "data");
+  return { value: checked.value.messages.map((message, i) => toMessage(message, texts[i])) };
+}
+
+function readLines(text: string): Checked<readonly NewMessage[]> {
+  const lines = linesOf(text)
+    .take(MAX_MESSAGES + 1)
+    .toArray();
+  if (lines.length < 1 || lines.length > MAX_MESSAGES) {
+    const got = lines.length < 1 ? "none" : "more";
+    return { errors: [{ path: "", message: `expected 1 to ${MAX_MESSAGES} lines, got ${got}` }] };
+  }
+  const errors: InvalidMember[] = [];
+  const messages = lines.flatMap(({ line, number }, i) => {
+    const checked = check(newMessageSchema(), parseJson(line, `line ${number} of the body`), `messages[${i}]`);
+    if ("value" in checked) return [toMessage(checked.value, memberText(line, "data"))];
+    // Not push(...): there may be more faults than a call takes arguments.
+    for (const error of checked.errors) errors.push(error);
+    return [];
+  });
+  return errors.length > 0 ? { errors } : { value: messages };
+}
+
+/** The lines that are not blank, one by one: a body of 8 MiB may hold millions. */
+function* linesOf(text: string): Generator<{ line: string; number: number }> {
+  for (let start = 0, number = 1; start < text.length; number++) {
+    const next = text.indexOf("\n", start);
+    const end = next === -1 ? text.length : next;
+    const line = text.slice(start, end);
+    if (line.trim() !== "") yield { line, number };
+    start = end + 1;
+  }
+}
+
+function toMessage(message: ParsedMessage, dataText: string | undefined): NewMessage {
+  const { type, key, attributes, datacontenttype, data, dataBase64 } = message;
+  const common = { type: type ?? undefined, key: key ?? undefined, attributes: attributes ?? undefined };
+  if (dataBase64 !== undefined) {
+    return { ...common, datacontenttype: datacontenttype ?? undefined, data: dataBase64, isBase64: true };
+  }
+  // Absent means JSON: that is not worth a field in every entry.
+  const stated = datacontenttype && !/^application\/json\s*(;|$)/i.test(datacontenttype) ? datacontenttype : undefined;
+  if (stated === undefined || isJsonType(stated)) return { ...common, datacontenttype: stated, data: dataText };
+  if (data !== undefined && typeof data !== "string") throw new WeirError("internal-error", "data is not a string");
+  return { ...common, datacontenttype: stated, data };
+}

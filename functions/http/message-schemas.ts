@@ -1,0 +1,137 @@
+import * as z from "zod";
+import { isBase64, isJsonType, METADATA_PREFIX, RESERVED_FIELDS } from "../../shared/message.ts";
+import { once } from "./once.ts";
+
+const MAX_ATTRIBUTES = 64;
+
+/** Marks a fault whose message must not quote the value. */
+const IS_PAYLOAD = { isPayload: true };
+
+/** Redis stores bytes. A lone surrogate has no UTF-8 form and would be replaced silently. */
+const Text = z
+  .string()
+  .refine((text) => text.isWellFormed(), { message: "expected well-formed Unicode", params: IS_PAYLOAD });
+
+const ShortText = Text.min(1).max(1_024);
+
+/** A value's members, if it has any. */
+const membersOf = (value: unknown) => (typeof value === "object" && value !== null ? Object.keys(value) : []);
+
+/**
+ * Checked before the record itself: zod copies members, which would lose `__proto__` silently, and collecting the faults
+ * of 100,000 members overflows its stack.
+ */
+const anyAttributes = once(() =>
+  z
+    .unknown()
+    .refine((value) => !membersOf(value).includes("__proto__"), {
+      message: "expected no member named __proto__",
+      params: IS_PAYLOAD,
+    })
+    .refine((value) => membersOf(value).length <= MAX_ATTRIBUTES, {
+      message: `expected at most ${MAX_ATTRIBUTES} members`,
+      params: IS_PAYLOAD,
+    }),
+);
+
+const attributeName = once(() =>
+  Text.min(1)
+    .max(128)
+    .refine(
+      (name) => !RESERVED_FIELDS.includes(name) && !name.startsWith(METADATA_PREFIX),
+      `expected a name other than ${RESERVED_FIELDS.join(", ")} and not starting with ${METADATA_PREFIX}`,
+    ),
+);
+
+const attributes = once(() =>
+  anyAttributes()
+    .pipe(z.record(attributeName(), Text))
+    .meta({
+      shownAs: {
+        type: "object",
+        propertyNames: { minLength: 1, maxLength: 128 },
+        additionalProperties: { type: "string" },
+        maxProperties: MAX_ATTRIBUTES,
+      },
+      description:
+        `Up to ${MAX_ATTRIBUTES} of your own, by name: text of any length. Names have up to 128 characters, are none of ` +
+        `\`${RESERVED_FIELDS.join("`, `")}\` and do not start with \`${METADATA_PREFIX}\``,
+    }),
+);
+
+/** A message in a produce request. `data` is any JSON value; it is stored as the text that it came as. */
+export const newMessageSchema = once(() =>
+  z
+    .strictObject({
+      type: ShortText.nullish().meta({ description: "The event type" }),
+      key: ShortText.nullish().meta({ description: "What the message is about, such as an order's number" }),
+      data: z
+        .unknown()
+        .optional()
+        .meta({ description: "The payload: any JSON value, kept as the text that it came as" }),
+      dataBase64: z
+        .string()
+        .refine(isBase64, { message: "expected base64 with padding", params: IS_PAYLOAD })
+        .optional()
+        .meta({ description: "A binary payload, in place of `data`" }),
+      datacontenttype: z
+        .string()
+        .max(256)
+        .regex(/^[!-~]+\/[ -~]+$/, "expected a media type such as text/plain")
+        .nullish()
+        .meta({ description: "The media type of the payload. Absent: JSON" }),
+      attributes: attributes().nullish(),
+    })
+    // Not superRefine(): it hangs a closure on every value, and V8 keeps the values alive for long.
+    .check(({ value: message, issues }) => {
+      const has = (member: string) => Object.hasOwn(message, member);
+      if (has("data") && has("dataBase64")) {
+        const path = ["dataBase64"];
+        issues.push({ code: "custom", path, message: "expected either data or dataBase64", input: message.dataBase64 });
+      }
+      const { data, datacontenttype } = message;
+      if (has("data") && datacontenttype && !isJsonType(datacontenttype) && !Text.safeParse(data).success) {
+        issues.push({
+          code: "custom",
+          path: ["data"],
+          message: "expected a string of well-formed Unicode, since datacontenttype is not JSON",
+          params: IS_PAYLOAD,
+          input: data,
+        });
+      }
+    })
+    .meta({ id: "NewMessage" }),
+);
+
+/** A message in an answer. */
+export const messageSchema = once(() =>
+  z
+    .object({
+      id: z.string(),
+      type: z.string().nullable(),
+      data: z
+        .unknown()
+        .optional()
+        .meta({ description: "The JSON value, or a string where `datacontenttype` is not JSON" }),
+      dataBase64: z.string().optional().meta({ description: "Binary content" }),
+      datacontenttype: z.string().optional(),
+      attributes: z.record(z.string(), z.string()),
+      attributesBase64: z
+        .record(z.string(), z.string())
+        .optional()
+        .meta({ description: "Fields that another client wrote and that are not UTF-8" }),
+      key: z.string().nullable(),
+      producedAt: z.int(),
+    })
+    .meta({ id: "Message" }),
+);
+
+/** A message that was handed out. */
+export const deliverySchema = once(() =>
+  messageSchema()
+    .extend({
+      deliveries: z.int().meta({ description: "How often it was handed out, this time included" }),
+      lease: z.string(),
+    })
+    .meta({ id: "Delivery" }),
+);

@@ -1,0 +1,116 @@
+import * as z from "zod";
+import { WeirError } from "../../shared/errors.ts";
+import { deleteMessage, getMessage, replay } from "../../shared/stream/messages.ts";
+import { produce } from "../../shared/stream/produce.ts";
+import { jsonResponse, noBody, nothing, type Route, streamRoute } from "../http/endpoint.ts";
+import { produceBody } from "../http/message-body.ts";
+import { messageSchema } from "../http/message-schemas.ts";
+import { cursor, EntryId, Limit, Name, Next, RangeBound, StreamParams } from "../http/schemas.ts";
+
+const tag = "Messages";
+const path = "/v1/streams/{stream}/messages";
+const MessageParams = z.object({ stream: Name, id: EntryId });
+const IdempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/);
+
+const produceRoute = streamRoute(
+  { method: "post", path, permission: "produce" },
+  () => ({
+    operationId: "produce",
+    tag,
+    summary: "Produce 1 to 1,000 messages, all or nothing",
+    description:
+      "With an `Idempotency-Key` header a repeat within the stream's `dedupeWindowMs` answers the same ids and " +
+      "`Idempotency-Replayed: true`, and appends nothing. `application/x-ndjson` takes one message a line.",
+    params: StreamParams,
+    query: nothing,
+    headers: z.object({
+      "Idempotency-Key": IdempotencyKey.optional().meta({
+        description: "1 to 255 visible ASCII characters, the producer's own name for this batch",
+      }),
+    }),
+    body: produceBody,
+    answers: { 201: { description: "Stored; ids in order", schema: z.object({ ids: z.array(z.string()) }) } },
+    errors: [
+      "unknown-stream",
+      "conflict",
+      "payload-too-large",
+      "unsupported-media-type",
+      "idempotency-mismatch",
+      "outcome-unknown",
+      "stream-full",
+      "redis-full",
+    ],
+  }),
+  async ({ stream, body, context, c }) => {
+    const key = idempotencyKey(c.req.header("idempotency-key"));
+    const { ids, replayed } = await produce(stream, body, key, context.cache);
+    return c.json({ ids }, 201, replayed ? { "idempotency-replayed": "true" } : {});
+  },
+);
+
+const readMessagesRoute = streamRoute(
+  { method: "get", path },
+  () => ({
+    operationId: "readMessages",
+    tag,
+    summary: "Replay a range of messages; touches no group",
+    params: StreamParams,
+    query: z.strictObject({
+      start: RangeBound.optional().meta({ type: "string", description: "An id, ms, ISO 8601 time, `-` or `+`" }),
+      end: RangeBound.optional().meta({ type: "string", description: "An id, ms, ISO 8601 time, `-` or `+`" }),
+      order: z.enum(["asc", "desc"]).default("asc"),
+      cursor: cursor(EntryId),
+      limit: Limit,
+    }),
+    body: noBody,
+    answers: { 200: { description: "A page", schema: z.object({ messages: z.array(messageSchema()), next: Next }) } },
+    errors: ["unknown-stream", "conflict"],
+  }),
+  async ({ stream, query }) => {
+    const { items, next } = await replay(stream, query);
+    return jsonResponse(`{"messages":[${items.join(",")}],"next":${JSON.stringify(next)}}`);
+  },
+);
+
+const getMessageRoute = streamRoute(
+  { method: "get", path: `${path}/{id}` },
+  () => ({
+    operationId: "getMessage",
+    tag,
+    summary: "Get a message",
+    params: MessageParams,
+    query: nothing,
+    body: noBody,
+    answers: { 200: { description: "The message", schema: messageSchema() } },
+    errors: ["unknown-stream", "unknown-message", "conflict"],
+  }),
+  async ({ stream, params }) => jsonResponse(await getMessage(stream, params.id)),
+);
+
+const deleteMessageRoute = streamRoute(
+  { method: "delete", path: `${path}/{id}` },
+  () => ({
+    operationId: "deleteMessage",
+    tag,
+    summary: "Delete a message, for every group",
+    params: MessageParams,
+    query: nothing,
+    body: noBody,
+    answers: { 204: { description: "Deleted" } },
+    errors: ["unknown-stream", "unknown-message", "conflict", "outcome-unknown"],
+  }),
+  async ({ stream, params, c }) => {
+    await deleteMessage(stream, params.id);
+    return c.body(null, 204);
+  },
+);
+
+function idempotencyKey(header: string | undefined): string | undefined {
+  if (header === undefined || IdempotencyKey.safeParse(header).success) return header;
+  throw new WeirError(
+    "invalid-request",
+    `Idempotency-Key: expected 1 to 255 visible ASCII characters, got ${header.length} characters`,
+  );
+}
+
+export const messageRoutes: readonly Route[] = [produceRoute, readMessagesRoute, getMessageRoute, deleteMessageRoute];

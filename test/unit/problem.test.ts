@@ -1,0 +1,45 @@
+import { describe, expect, test } from "vitest";
+import { ERROR_CODES, HttpError } from "../../functions/http/errors.ts";
+import { problemResponse } from "../../functions/http/problem.ts";
+import { WeirError } from "../../shared/errors.ts";
+
+/** The contract's table. */
+const STATUSES = {
+  400: ["invalid-request"],
+  401: ["unauthenticated"],
+  403: ["forbidden"],
+  404: ["unknown-stream", "unknown-group", "unknown-consumer", "unknown-message", "unknown-dead-letter", "not-found"],
+  405: ["method-not-allowed"],
+  409: ["conflict"],
+  413: ["payload-too-large"],
+  415: ["unsupported-media-type"],
+  422: ["idempotency-mismatch"],
+  429: ["too-many-pending"],
+  500: ["internal-error", "misconfigured"],
+  503: ["redis-unavailable", "outcome-unknown"],
+  507: ["stream-full", "redis-full"],
+};
+
+describe("an error answer", () => {
+  test("has the contract's status for each code", () => {
+    const rows = Object.entries(STATUSES).flatMap(([status, codes]) => codes.map((code) => [code, Number(status)]));
+    const ours = Object.entries(ERROR_CODES).map(([code, { status }]) => [code, status]);
+    expect(ours.sort()).toEqual(rows.sort());
+  });
+
+  test("says which request creates a stream that is not there, where the path names one", async () => {
+    const error = new WeirError("unknown-stream", 'there is no stream "orders"');
+    const detailOf = async (path: string) => (await problemResponse(error, path).json()).detail;
+    expect(await detailOf("/v1/streams/orders/groups/mail/consume")).toBe(
+      'there is no stream "orders"; PUT /v1/streams/orders creates it',
+    );
+    expect(await detailOf("/hooks/github")).toBe('there is no stream "orders"');
+  });
+
+  test("tells the methods of a path, and when to try again", () => {
+    const wrongMethod = new HttpError("method-not-allowed", "expected GET, got PUT", { allow: ["GET", "PUT"] });
+    expect(problemResponse(wrongMethod, "/").headers.get("allow")).toBe("GET, PUT");
+    const away = new WeirError("redis-unavailable", "Redis is away", { retryAfterS: 5 });
+    expect(problemResponse(away, "/").headers.get("retry-after")).toBe("5");
+  });
+});
