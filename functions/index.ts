@@ -1,15 +1,10 @@
-import { runReaper } from "../scheduled/reaper.ts";
-import type { Config, Settings } from "../shared/config.ts";
+import type { Settings } from "../shared/config.ts";
 import { Redis } from "../shared/redis/redis.ts";
 import { createApp } from "./app.ts";
 import { WorkerConnections } from "./host.ts";
+import { reap } from "./reap.ts";
 
 const connections = new WorkerConnections();
-
-function reap(config: Config, redis: Redis, when: { nowMs: number; everyStream: boolean }) {
-  const { keyPrefix, consumerIdleMs, alerts } = config;
-  return runReaper({ redis, keyPrefix, consumerIdleMs, alerts }, when);
-}
 
 const app = createApp({
   begin: (env) => connections.begin(env),

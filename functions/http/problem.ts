@@ -1,5 +1,6 @@
 import { WeirError } from "../../shared/errors.ts";
 import { ReplyError } from "../../shared/redis/connection.ts";
+import { log } from "../log.ts";
 import { ERROR_CODES, HttpError } from "./errors.ts";
 
 /**
@@ -43,5 +44,5 @@ function logFault({ code, message, options: { cause } }: WeirError | HttpError):
   const reason = cause instanceof ReplyError ? cause.word : cause instanceof Error ? cause.message : undefined;
   const stack =
     code === "internal-error" && cause instanceof Error && !(cause instanceof ReplyError) ? cause.stack : undefined;
-  console.error(JSON.stringify({ level: "error", code, message, reason, stack }));
+  log("error", message, { code, reason, stack });
 }

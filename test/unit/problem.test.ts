@@ -29,11 +29,11 @@ describe("an error answer", () => {
 
   test("says which request creates a stream that is not there, where the path names one", async () => {
     const error = new WeirError("unknown-stream", 'there is no stream "orders"');
-    const detailOf = async (path: string) => (await problemResponse(error, path).json()).detail;
-    expect(await detailOf("/v1/streams/orders/groups/mail/consume")).toBe(
-      'there is no stream "orders"; PUT /v1/streams/orders creates it',
-    );
-    expect(await detailOf("/hooks/github")).toBe('there is no stream "orders"');
+    const problemAt = (path: string) => problemResponse(error, path).json();
+    expect(await problemAt("/v1/streams/orders/groups/mail/consume")).toMatchObject({
+      detail: 'there is no stream "orders"; PUT /v1/streams/orders creates it',
+    });
+    expect(await problemAt("/hooks/github")).toMatchObject({ detail: 'there is no stream "orders"' });
   });
 
   test("tells the methods of a path, and when to try again", () => {
