@@ -14,7 +14,7 @@ export interface StreamKeys {
   dead(group: string): string;
   /** A hash: payloads of what comes back to one group for another reason than an expired lease. */
   again(group: string): string;
-  /** A sorted set: when each of those is to be handed out (next). See `scripts/again.ts`. */
+  /** A sorted set: when each of those is to be handed out (next). See `scripts/parts/side-store.lua.ts`. */
   againDue(group: string): string;
   /** A string with a time to live: what an Idempotency-Key was answered. */
   once(idempotencyKey: string): string;

@@ -14,8 +14,23 @@ export interface ScriptCall {
   readonly script: Script;
   readonly keys: readonly string[];
   readonly args: readonly (string | number)[];
-  /** Sent with its source, so that it runs in its turn in any case: for one that a later call depends on. */
+  /** Sent with its source, so that it runs in its turn whatever is cached: for a script that a later call depends on. */
   readonly inTurn?: true;
+}
+
+/** Lua that several scripts share. */
+export interface Part {
+  /** The parts that must stand before it. */
+  readonly needs: readonly Part[];
+  readonly source: string;
+}
+
+/**
+ * @param exports the names that the part gives to others. It writes them as `function name()` or `name = value`; all that
+ *   it declares `local` is its own
+ */
+export function definePart(exports: readonly string[], needs: readonly Part[], source: string): Part {
+  return { needs, source: `local ${exports.join(", ")}\ndo\n${source.trim()}\nend` };
 }
 
 // Upstash bills the commands inside a script, so every script counts them: it calls Redis by `call` (or `try`, which
@@ -29,14 +44,26 @@ local function reply(result) return { commands, result } end
 
 /**
  * @param name the script's file name, for messages
- * @param parts Lua fragments, joined in order; the last one returns `reply(result)`
+ * @param parts those that the script itself uses; what they need is put before them
+ * @param source Lua that ends with `return reply(result)`
  */
-export function defineScript(name: string, ...parts: readonly string[]): Script {
-  const source = [COUNTING, ...parts].join("\n");
-  return { name, source, sha1: createHash("sha1").update(source).digest("hex"), onlyReads: false };
+export function defineScript(name: string, parts: readonly Part[], source: string): Script {
+  const whole = [COUNTING, ...inOrder(parts).map((part) => part.source), source].join("\n");
+  return { name, source: whole, sha1: createHash("sha1").update(whole).digest("hex"), onlyReads: false };
 }
 
 /** As {@link defineScript}, for a script that changes nothing. */
-export function defineReadingScript(name: string, ...parts: readonly string[]): Script {
-  return { ...defineScript(name, ...parts), onlyReads: true };
+export function defineReadingScript(name: string, parts: readonly Part[], source: string): Script {
+  return { ...defineScript(name, parts, source), onlyReads: true };
+}
+
+/** Each part once, behind all that it needs. */
+function inOrder(parts: readonly Part[]): Part[] {
+  const ordered = new Set<Part>();
+  const add = (part: Part) => {
+    part.needs.forEach(add);
+    ordered.add(part);
+  };
+  parts.forEach(add);
+  return [...ordered];
 }

@@ -1,6 +1,6 @@
 import { defineScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
-import { POSITION_LUA } from "./position.ts";
+import { position } from "./parts/position.lua.ts";
+import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
  * Creates the group if it is not there, and applies settings.
@@ -13,17 +13,13 @@ import { POSITION_LUA } from "./position.ts";
  */
 export const configureGroupScript = defineScript(
   "configure-group",
-  AGAIN_LUA,
-  POSITION_LUA,
+  [position, xinfo],
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 local group, start, after = ARGV[1], ARGV[2], ARGV[3]
 if call('EXISTS', stream) == 0 then return reply('unknown-stream') end
 
-local exists = false
-for _, info in ipairs(call('XINFO', 'GROUPS', stream)) do
-  if info[2] == group then exists = true end
-end
+local exists = groupInfo(stream, group) ~= nil
 if exists and start ~= '' and call('HGET', config, 'start:' .. group) ~= start then return reply('other-start') end
 
 local removals = tonumber(ARGV[7])

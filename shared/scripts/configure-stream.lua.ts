@@ -1,4 +1,5 @@
 import { defineScript } from "../redis/script.ts";
+import { messageSize } from "./parts/message-size.lua.ts";
 
 /**
  * Creates the stream if it is not there, and applies settings.
@@ -8,6 +9,7 @@ import { defineScript } from "../redis/script.ts";
  */
 export const configureStreamScript = defineScript(
   "configure-stream",
+  [messageSize],
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 local kind = call('TYPE', stream)['ok']
@@ -26,13 +28,12 @@ if created then
 end
 -- Also for a stream that is adopted: what its predecessors of the name answered must not count.
 call('HSETNX', config, 'incarnation', ARGV[1])
-local DEFAULT_BYTES = 65536
-local bytesBefore = tonumber(call('HGET', config, 'maxMessageBytes') or DEFAULT_BYTES)
+local bytesBefore = tonumber(call('HGET', config, 'maxMessageBytes') or DEFAULT_MAX_MESSAGE_BYTES)
 local removals = tonumber(ARGV[2])
 if removals > 0 then call('HDEL', config, unpack(ARGV, 3, 2 + removals)) end
 if #ARGV > 2 + removals then call('HSET', config, unpack(ARGV, 3 + removals)) end
 -- Where the limit is lowered, larger messages may be there still: batches are bounded by the largest that it has been.
-if not created and tonumber(call('HGET', config, 'maxMessageBytes') or DEFAULT_BYTES) < bytesBefore then
+if not created and tonumber(call('HGET', config, 'maxMessageBytes') or DEFAULT_MAX_MESSAGE_BYTES) < bytesBefore then
   local largest = tonumber(call('HGET', config, 'largestMessageBytes') or 0)
   call('HSET', config, 'largestMessageBytes', math.max(largest, bytesBefore))
 end

@@ -8,6 +8,7 @@ import { defineScript } from "../redis/script.ts";
  */
 export const deleteGroupScript = defineScript(
   "delete-group",
+  [],
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 if call('EXISTS', stream) == 0 then return reply('unknown-stream') end

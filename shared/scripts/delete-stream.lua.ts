@@ -1,4 +1,5 @@
 import { defineScript } from "../redis/script.ts";
+import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
  * Deletes the stream and all that belongs to it. What idempotency keys were answered is left to expire: it names an
@@ -9,6 +10,7 @@ import { defineScript } from "../redis/script.ts";
  */
 export const deleteStreamScript = defineScript(
   "delete-stream",
+  [xinfo],
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 local kind = call('TYPE', stream)['ok']
@@ -18,8 +20,8 @@ if kind == 'none' then
   call('UNLINK', config)
   return reply(0)
 end
-for _, info in ipairs(call('XINFO', 'GROUPS', stream)) do
-  for _, start in ipairs(ARGV) do call('UNLINK', start .. info[2]) end
+for _, group in ipairs(groupInfos(stream)) do
+  for _, start in ipairs(ARGV) do call('UNLINK', start .. group.name) end
 end
 call('UNLINK', stream, config)
 return reply(1)

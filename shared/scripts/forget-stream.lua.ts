@@ -8,6 +8,7 @@ import { defineScript } from "../redis/script.ts";
  */
 export const forgetStreamScript = defineScript(
   "forget-stream",
+  [],
   /* lua */ `
 if call('ZSCORE', KEYS[1], ARGV[1]) ~= ARGV[2] then return reply(0) end
 return reply(call('ZREM', KEYS[1], ARGV[1]))

@@ -1,5 +1,7 @@
 import { defineReadingScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
+import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideStore } from "./parts/side-store.lua.ts";
+import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
  * A group's consumers, and what each has in hand, as the group's `pending` counts it.
@@ -9,13 +11,13 @@ import { AGAIN_LUA } from "./again.ts";
  */
 export const listConsumersScript = defineReadingScript(
   "list-consumers",
-  AGAIN_LUA,
+  [redisTime, sideStore, xinfo],
   /* lua */ `
 local stream, config, due, group = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local rows, byName, seen = {}, {}, {}
-for i, info in ipairs(call('XINFO', 'CONSUMERS', stream, group)) do
-  rows[i] = { info[2], info[4], info[6] }
-  byName[info[2]] = rows[i]
+for i, info in ipairs(consumerInfos(stream, group)) do
+  rows[i] = { info.name, info.pending, info.idle }
+  byName[info.name] = rows[i]
 end
 
 local settings = call('HMGET', config, 'ackWaitMs:' .. group, 'againDue:' .. group)

@@ -1,35 +1,37 @@
 import { defineReadingScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
+import { messageSize } from "./parts/message-size.lua.ts";
+import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
  * Lists what a group has handed out and not settled: first Redis' own pending entries by id, then what was handed out
  * of the side store by its side id. Neither order changes when a delivery is extended or handed out again meanwhile, as
  * that of the leases' ends would: so walking all pages meets all that stays pending, each once.
  * KEYS: stream, config, again, due
- * ARGV: group, consumer ('': any), least idle time in ms, most entries, 'main' or 'side' as where to begin, the id or
- *       side id to begin after ('' with 'main': from the beginning), defaults of ackWaitMs and maxMessageBytes
+ * ARGV: group, consumer ('': any), min idle time in ms, max entries, 'main' or 'side' as where to begin, the id or
+ *       side id to begin after ('' with 'main': from the beginning), default of ackWaitMs
  * Returns { { id, consumer, idle time in ms, deliveries } each, 'end' | 'main' | 'side' as where more is, the id or side
  *           id to go on after }. A page of large messages may be short.
  */
 export const listPendingScript = defineReadingScript(
   "list-pending",
-  AGAIN_LUA,
+  [messageSize, redisTime, sideStore],
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2], again = KEYS[3], due = KEYS[4] }
-local group, consumer, leastIdleMs, most, after = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[6]
+local group, consumer, minIdleMs, max, after = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[6]
 
 local page = {}
 local function goOnAfter(where, last) return reply({ page, where, last }) end
 
 if ARGV[5] == 'main' then
-  local query = { after == '' and '-' or '(' .. after, '+', most + 1, consumer ~= '' and consumer or nil }
+  local query = { after == '' and '-' or '(' .. after, '+', max + 1, consumer ~= '' and consumer or nil }
   -- With IDLE it has no bound, so not without need.
-  if leastIdleMs > 0 then query = { 'IDLE', ARGV[3], unpack(query) } end
+  if minIdleMs > 0 then query = { 'IDLE', ARGV[3], unpack(query) } end
   page = call('XPENDING', keys.stream, group, unpack(query))
   after = ''
-  if #page > most then
+  if #page > max then
     page[#page] = nil
-    return goOnAfter('main', page[most][1])
+    return goOnAfter('main', page[max][1])
   end
 else
   -- Only says NOGROUP, at the same price however much is pending.
@@ -41,12 +43,12 @@ local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxMessageBy
 -- Without that bound nothing is in the side store, neither waiting nor in hand: one command less to find out.
 if not settings[4] then return goOnAfter('end') end
 local ackWaitMs = tonumber(settings[1] or ARGV[7])
-local step = math.max(1, math.floor(STEP_BYTES / math.max(tonumber(settings[2] or ARGV[8]), tonumber(settings[3] or 0))))
+local step = fitting(max, STEP_BYTES, largestMessage(settings[2], settings[3]))
 local nowMs = redisNowMs()
 
 -- A lease began, or was extended, ackWaitMs before its end, which the score is minus of.
 local function idleOf(score) return math.max(0, ackWaitMs + score + nowMs) end
-local least = leastIdleMs > 0 and string.format('%.0f', leastIdleMs - ackWaitMs - nowMs) or '-inf'
+local earliest = minIdleMs > 0 and asMs(minIdleMs - ackWaitMs - nowMs) or '-inf'
 
 -- Side ids begin with a number that only grows; what follows tells apart streams of the same name.
 local function numberOf(side) return tonumber(side:match('^%d+')) end
@@ -66,7 +68,7 @@ local function firstInHand(count)
     for i = #found, count + 1, -1 do found[i] = nil end
     if #found == count then to = found[count].number end
   end
-  for _, member in ipairs(call('ZRANGEBYSCORE', keys.due, least, '(0')) do
+  for _, member in ipairs(call('ZRANGEBYSCORE', keys.due, earliest, '(0')) do
     local number = numberOf(member)
     if number >= from.number and number <= to and (consumer == '' or member:sub(-#ending) == ending) then
       local entry = readMember(member)
@@ -87,9 +89,9 @@ local function idOf(payload)
     or cjson.decode(payload).id
 end
 
-local room = most - #page
+local room = max - #page
 local entries = firstInHand(room + 1)
-if room == 0 then return goOnAfter(entries[1] and 'main' or 'end', page[most][1]) end
+if room == 0 then return goOnAfter(entries[1] and 'main' or 'end', page[max][1]) end
 if #entries == 0 then return goOnAfter('end') end
 
 local members = {}

@@ -1,7 +1,7 @@
 import { defineReadingScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
-import { IDS_LUA } from "./ids.ts";
-import { NEEDED_LUA } from "./needed.ts";
+import { ids } from "./parts/ids.lua.ts";
+import { messageSize } from "./parts/message-size.lua.ts";
+import { needed } from "./parts/needed.lua.ts";
 
 /**
  * What a forecast of trimming needs to know, as of one moment.
@@ -11,9 +11,7 @@ import { NEEDED_LUA } from "./needed.ts";
  */
 export const neededByGroupsScript = defineReadingScript(
   "needed-by-groups",
-  AGAIN_LUA,
-  IDS_LUA,
-  NEEDED_LUA,
+  [ids, messageSize, needed],
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2] }
 local stream = keys.stream

@@ -1,6 +1,6 @@
 import { defineScript } from "../redis/script.ts";
-import { IDS_LUA } from "./ids.ts";
-import { NEEDED_LUA } from "./needed.ts";
+import { ids } from "./parts/ids.lua.ts";
+import { needed } from "./parts/needed.lua.ts";
 
 /**
  * Appends messages, all or nothing, once per idempotency key.
@@ -16,11 +16,10 @@ import { NEEDED_LUA } from "./needed.ts";
  */
 export const produceScript = defineScript(
   "produce",
-  IDS_LUA,
-  NEEDED_LUA,
+  [ids, needed],
   /* lua */ `
 -- Trimming a little more than is needed spares the next requests the work.
-local SPARE_PART, MOST_SPARE = 0.1, 100
+local SPARE_PART, MAX_SPARE = 0.1, 100
 
 local stream, config, once = KEYS[1], KEYS[2], KEYS[3]
 local largest, fingerprint, messages, short = tonumber(ARGV[2]), ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
@@ -55,7 +54,7 @@ if maxLength then
   local length = call('XLEN', stream)
   if length > 0 and length + count > maxLength then
     local groups, watermark = findNeeded(stream)
-    local spare = math.min(MOST_SPARE, math.floor(maxLength * SPARE_PART))
+    local spare = math.min(MAX_SPARE, math.floor(maxLength * SPARE_PART))
     local took, more = trimToLength(stream, math.max(0, maxLength - count - spare), watermark, 10000, true)
     length = length - took
     if length > 0 and length + count > maxLength and not more then

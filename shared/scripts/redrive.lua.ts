@@ -1,19 +1,21 @@
 import { defineScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
+import { messageSize } from "./parts/message-size.lua.ts";
+import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
  * Moves dead letters into their group's side store, to be handed out to it again from delivery 1. One step: a message
  * is in one of the two places whenever the script is not running.
  * KEYS: stream, config, dead, again, due
- * ARGV: group, reason ('': any), type ('': any), most, then 'ids' and ids, or 'range', where to begin
+ * ARGV: group, reason ('': any), type ('': any), max, then 'ids' and ids, or 'range', where to begin
  * Returns { redriven, the last id looked at if there are more (else false) }. A dead letter without payload stays.
  */
 export const redriveScript = defineScript(
   "redrive",
-  AGAIN_LUA,
+  [messageSize, redisTime, sideStore],
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
-local group, reason, eventType, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local group, reason, eventType, max = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 call('XPENDING', keys.stream, group)
 local nowMs = redisNowMs()
 
@@ -53,7 +55,7 @@ local chosen, ids, seen = {}, {}, {}
 for _, letter in ipairs(letters) do
   local meta, fields, found = originalOf(letter[2])
   local wanted = (reason == '' or meta['weir-reason'] == reason) and (eventType == '' or found == eventType)
-  if #chosen < most and wanted and not seen[letter[1]] and meta['weir-reason'] ~= 'payload-missing' then
+  if #chosen < max and wanted and not seen[letter[1]] and meta['weir-reason'] ~= 'payload-missing' then
     seen[letter[1]] = true
     ids[#ids + 1] = letter[1]
     chosen[#chosen + 1] = {
@@ -61,9 +63,9 @@ for _, letter in ipairs(letters) do
     }
   end
 end
-addAgain(keys, group, chosen)
+addToSideStore(keys, group, chosen)
 if #ids > 0 then call('XDEL', keys.dead, unpack(ids)) end
-if #chosen == most then last = false end
+if #chosen == max then last = false end
 return reply({ #chosen, last })
 `,
 );

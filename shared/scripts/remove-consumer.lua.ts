@@ -1,8 +1,10 @@
 import { defineScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
-import { DEAD_LETTER_LUA } from "./dead-letter.ts";
-import { EXPIRED_LUA } from "./expired.ts";
-import { HOLDERS_LUA } from "./holders.ts";
+import { deadLetters } from "./parts/dead-letter.lua.ts";
+import { holders } from "./parts/holders.lua.ts";
+import { pending } from "./parts/pending.lua.ts";
+import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideStore } from "./parts/side-store.lua.ts";
+import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
  * Removes a consumer after handing on what it holds, since Redis drops that. Some thousands of entries per call; the
@@ -13,10 +15,7 @@ import { HOLDERS_LUA } from "./holders.ts";
  */
 export const removeConsumerScript = defineScript(
   "remove-consumer",
-  EXPIRED_LUA,
-  DEAD_LETTER_LUA,
-  AGAIN_LUA,
-  HOLDERS_LUA,
+  [deadLetters, holders, pending, redisTime, sideStore, xinfo],
   /* lua */ `
 local PAGE, PAGES = 1000, 5
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
@@ -24,16 +23,16 @@ local group, consumer, target = ARGV[1], ARGV[2], ARGV[3]
 
 beginWriting(keys, group)
 local exists = false
-for _, info in ipairs(call('XINFO', 'CONSUMERS', keys.stream, group)) do
-  if info[2] == consumer then exists = true end
+for _, info in ipairs(consumerInfos(keys.stream, group)) do
+  if info.name == consumer then exists = true end
 end
 
 local handedOver, own = 0, {}
 local counts = target == '' and countPending(keys.stream, group) or {}
 -- A holder of Weir's own may be removed too: what it holds goes to another one.
-counts[consumer] = HOLDER_MOST
+counts[consumer] = HOLDER_MAX
 for _ = 1, PAGES do
-  own = ownPending(keys.stream, group, consumer, PAGE)
+  own = pendingOf(keys.stream, group, consumer, PAGE)
   if #own == 0 then break end
   if target == '' then
     hold(keys, group, own, counts)
@@ -47,14 +46,14 @@ if #own == PAGE then return reply({ handedOver, 1 }) end
 -- The side store: what it has in hand there.
 local nowMs = redisNowMs()
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'againDue:' .. group)
-local members = settings[2] and ownHanded(keys.due, consumer, 1000) or {}
+local members = settings[2] and inHandOf(keys.due, consumer, 1000) or {}
 for _, member in ipairs(members) do
   local entry = readMember(member)
   if target == '' then
-    call('ZADD', keys.due, string.format('%.0f', nowMs), member)
+    call('ZADD', keys.due, asMs(nowMs), member)
   else
     entry.consumer = target
-    call('ZADD', keys.due, string.format('-%.0f', nowMs + tonumber(settings[1] or ARGV[4])), writeMember(entry, 'h'))
+    call('ZADD', keys.due, '-' .. asMs(nowMs + tonumber(settings[1] or ARGV[4])), writeMember(entry, 'h'))
     call('ZREM', keys.due, member)
   end
 end

@@ -1,18 +1,20 @@
 import { defineScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
+import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideStore } from "./parts/side-store.lua.ts";
+import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
  * Removes the consumers of a group that hold nothing and have not worked for long. One step, since removing a consumer
  * drops what it holds: between a look and a removal it might get something.
  * KEYS: stream, config, due
- * ARGV: group, least idle time in ms, now in ms (noted, so that the reaper need not look again for a while)
+ * ARGV: group, min idle time in ms, now in ms (noted, so that the reaper need not look again for a while)
  * Returns how many it removed
  */
 export const removeIdleConsumersScript = defineScript(
   "remove-idle-consumers",
-  AGAIN_LUA,
+  [redisTime, sideStore, xinfo],
   /* lua */ `
-local stream, config, due, group, leastIdleMs = KEYS[1], KEYS[2], KEYS[3], ARGV[1], tonumber(ARGV[2])
+local stream, config, due, group, minIdleMs = KEYS[1], KEYS[2], KEYS[3], ARGV[1], tonumber(ARGV[2])
 
 -- Who has a lease of the side store that runs: what has expired is anybody's. Looked at once, and only when there is
 -- somebody to be removed.
@@ -20,7 +22,7 @@ local holding
 local function holdsOfSideStore(name)
   if not holding then
     holding = {}
-    local running = string.format('(-%.0f', redisNowMs())
+    local running = '(-' .. asMs(redisNowMs())
     local members = call('HGET', config, 'againDue:' .. group) and call('ZRANGEBYSCORE', due, '-inf', running) or {}
     for _, member in ipairs(members) do holding[readMember(member).consumer] = true end
   end
@@ -28,10 +30,9 @@ local function holdsOfSideStore(name)
 end
 
 local removed = 0
-for _, info in ipairs(call('XINFO', 'CONSUMERS', stream, group)) do
-  local name, pending, idleMs = info[2], info[4], info[6]
-  if pending == 0 and idleMs >= leastIdleMs and not holdsOfSideStore(name) then
-    call('XGROUP', 'DELCONSUMER', stream, group, name)
+for _, info in ipairs(consumerInfos(stream, group)) do
+  if info.pending == 0 and info.idle >= minIdleMs and not holdsOfSideStore(info.name) then
+    call('XGROUP', 'DELCONSUMER', stream, group, info.name)
     removed = removed + 1
   end
 end

@@ -1,18 +1,20 @@
 import { defineScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
+import { messageSize } from "./parts/message-size.lua.ts";
+import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
  * Copies messages of the stream into a group's side store, to be handed to this group again, from delivery 1.
  * KEYS: stream, config, again, due
- * ARGV: group, type ('': any), most messages, then 'ids' and ids, or 'range', start, end
+ * ARGV: group, type ('': any), max messages, then 'ids' and ids, or 'range', start, end
  * Returns { replayed, the last id looked at if there are more (else false) }
  */
 export const replayScript = defineScript(
   "replay",
-  AGAIN_LUA,
+  [messageSize, redisTime, sideStore],
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2], again = KEYS[3], due = KEYS[4] }
-local group, eventType, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local group, eventType, max = ARGV[1], ARGV[2], tonumber(ARGV[3])
 call('XPENDING', keys.stream, group)
 local nowMs = redisNowMs()
 
@@ -38,12 +40,12 @@ end
 local chosen = {}
 for _, entry in ipairs(entries) do
   if eventType == '' or typeOf(entry[2]) == eventType then
-    if #chosen == most then break end
+    if #chosen == max then break end
     chosen[#chosen + 1] = { id = entry[1], fields = entry[2], deliveries = 0, consumer = '', dueMs = nowMs }
   end
 end
-addAgain(keys, group, chosen)
-if #chosen == most then last = false end
+addToSideStore(keys, group, chosen)
+if #chosen == max then last = false end
 return reply({ #chosen, last })
 `,
 );

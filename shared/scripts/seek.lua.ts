@@ -1,6 +1,6 @@
 import { defineScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
-import { POSITION_LUA } from "./position.ts";
+import { position } from "./parts/position.lua.ts";
+import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
  * Moves where a group reads on. What was handed out before stays pending; what is read again starts at delivery 1, by
@@ -11,15 +11,12 @@ import { POSITION_LUA } from "./position.ts";
  */
 export const seekScript = defineScript(
   "seek",
-  AGAIN_LUA,
-  POSITION_LUA,
+  [position, xinfo],
   /* lua */ `
 local stream, group, after = KEYS[1], ARGV[1], ARGV[2]
 -- Says NOGROUP for a missing stream or group, before anything else says less.
 call('XPENDING', stream, group)
 call('XGROUP', 'SETID', stream, group, after, entriesRead({ stream = stream, config = KEYS[2] }, after))
-for _, info in ipairs(call('XINFO', 'GROUPS', stream)) do
-  if info[2] == group then return reply(info[8]) end
-end
+return reply(groupInfo(stream, group)['last-delivered-id'])
 `,
 );

@@ -1,8 +1,9 @@
 import { defineScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
-import { DEAD_LETTER_LUA } from "./dead-letter.ts";
-import { EXPIRED_LUA } from "./expired.ts";
-import { HOLDERS_LUA } from "./holders.ts";
+import { deadLetters } from "./parts/dead-letter.lua.ts";
+import { holders } from "./parts/holders.lua.ts";
+import { pending } from "./parts/pending.lua.ts";
+import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
  * Extends, retries and rejects deliveries: each only while that very delivery still holds its message. What has expired
@@ -15,10 +16,7 @@ import { HOLDERS_LUA } from "./holders.ts";
  */
 export const settleScript = defineScript(
   "settle",
-  EXPIRED_LUA,
-  DEAD_LETTER_LUA,
-  AGAIN_LUA,
-  HOLDERS_LUA,
+  [deadLetters, holders, pending, redisTime, sideStore],
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
 local group = ARGV[1]
@@ -45,8 +43,8 @@ local function fail(item, outcome) stale[#stale + 1] = { item.number, outcome } 
 -- Exponential backoff with full jitter, by delivery number.
 local function dueOf(item)
   if item.delayMs >= 0 then return nowMs + item.delayMs end
-  local most = math.min(backoffMaxMs, backoffMinMs * 2 ^ math.min(item.deliveries, 40))
-  return nowMs + math.floor(backoffMinMs + item.random * (most - backoffMinMs))
+  local maxMs = math.min(backoffMaxMs, backoffMinMs * 2 ^ math.min(item.deliveries, 40))
+  return nowMs + math.floor(backoffMinMs + item.random * (maxMs - backoffMinMs))
 end
 
 -- What becomes of a message that was retried or rejected: a dead letter, or something to come back.
@@ -125,7 +123,7 @@ local function settleOfConsumer(items)
     fail(item, 'settled')
   end
   -- Stored first, acknowledged after: in a full Redis the first fails and the second would not.
-  addAgain(keys, group, comeBack)
+  addToSideStore(keys, group, comeBack)
   if #moveIds > 0 then call('XACK', keys.stream, group, unpack(moveIds)) end
 end
 
@@ -160,14 +158,14 @@ if #side > 0 then
       seen[item.member] = true
       if item.action == 'extend' then
         counts.extend = counts.extend + 1
-        extended[#extended + 1] = string.format('-%.0f', nowMs + ackWaitMs)
+        extended[#extended + 1] = '-' .. asMs(nowMs + ackWaitMs)
         extended[#extended + 1] = item.member
       else
         item.fields = cjson.decode(payloads[i]).fields
         local stays = false
         moveOn(item, function()
           stays = true
-          waiting[#waiting + 1] = string.format('%.0f', item.dueMs)
+          waiting[#waiting + 1] = asMs(item.dueMs)
           waiting[#waiting + 1] = writeMember(item, 'w')
         end)
         removed[#removed + 1] = item.member
@@ -181,7 +179,7 @@ if #side > 0 then
   if #waiting > 0 then
     call('ZADD', keys.due, unpack(waiting))
     -- A bound that is too low costs one look.
-    call('HSET', keys.config, 'againDue:' .. group, string.format('%.0f', nowMs))
+    call('HSET', keys.config, 'againDue:' .. group, asMs(nowMs))
   end
 end
 

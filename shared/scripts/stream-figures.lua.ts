@@ -1,4 +1,5 @@
 import { defineReadingScript } from "../redis/script.ts";
+import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
  * Reads a stream's figures and those of its groups. A script, because XINFO STREAM brings the first and the last entry
@@ -11,20 +12,13 @@ import { defineReadingScript } from "../redis/script.ts";
  */
 export const streamFiguresScript = defineReadingScript(
   "stream-figures",
+  [xinfo],
   /* lua */ `
 local stream, deadStart, dueStart = KEYS[1], ARGV[1], ARGV[2]
 
-local function fieldsOf(flat)
-  local fields = {}
-  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-  return fields
-end
-
 local function idOf(entry) return entry and entry[1] or false end
 
-local info = fieldsOf(call('XINFO', 'STREAM', stream))
-local groups = {}
-for i, flat in ipairs(call('XINFO', 'GROUPS', stream)) do groups[i] = fieldsOf(flat) end
+local info, groups = streamInfo(stream), groupInfos(stream)
 
 -- Most groups have neither dead letters nor a side store: one command for up to 1,000 of them says so.
 local function anyHas(start)

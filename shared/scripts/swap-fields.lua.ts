@@ -8,6 +8,7 @@ import { defineScript } from "../redis/script.ts";
  */
 export const swapFieldsScript = defineScript(
   "swap-fields",
+  [],
   /* lua */ `
 local fields = {}
 for i = 1, #ARGV, 3 do fields[#fields + 1] = ARGV[i] end

@@ -1,8 +1,10 @@
 import { defineScript } from "../redis/script.ts";
-import { AGAIN_LUA } from "./again.ts";
-import { DEAD_LETTER_LUA } from "./dead-letter.ts";
-import { EXPIRED_LUA } from "./expired.ts";
-import { HOLDERS_LUA } from "./holders.ts";
+import { deadLetters } from "./parts/dead-letter.lua.ts";
+import { holders } from "./parts/holders.lua.ts";
+import { messageSize } from "./parts/message-size.lua.ts";
+import { pending } from "./parts/pending.lua.ts";
+import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
  * One slice of a group's sweep: expired deliveries without another try go to the dead letters; the others to holders
@@ -15,10 +17,7 @@ import { HOLDERS_LUA } from "./holders.ts";
  */
 export const sweepScript = defineScript(
   "sweep",
-  EXPIRED_LUA,
-  DEAD_LETTER_LUA,
-  AGAIN_LUA,
-  HOLDERS_LUA,
+  [deadLetters, holders, messageSize, pending, redisTime, sideStore],
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
 local group, slice = ARGV[1], tonumber(ARGV[2])
@@ -55,7 +54,7 @@ end
 -- The side store needs no holders: only what has no try left is taken out. Payloads are read of that alone.
 local moreAgain = false
 if settings[4] then
-  local now = string.format('%.0f', redisNowMs())
+  local now = asMs(redisNowMs())
   local spent = {}
   for _, member in ipairs(call('ZRANGEBYSCORE', keys.due, '-' .. now, '(0', 'LIMIT', 0, slice)) do
     if readMember(member).deliveries >= maxDeliveries then spent[#spent + 1] = member end
@@ -64,12 +63,12 @@ if settings[4] then
     local step = stepSize(keys, 100)
     moreAgain = #spent > step
     beginWriting(keys, group)
-    local poison = readAgain(keys, { unpack(spent, 1, math.min(#spent, step)) })
+    local poison = readSideStore(keys, { unpack(spent, 1, math.min(#spent, step)) })
     for _, entry in ipairs(poison) do
       entry.reason = 'max-deliveries'
       deadLetter(keys, group, entry)
     end
-    removeAgain(keys, poison)
+    removeFromSideStore(keys, poison)
     expired, deadLettered = expired + #poison, deadLettered + #poison
   end
 end

@@ -1,33 +1,33 @@
 import { defineScript } from "../redis/script.ts";
-import { DEAD_LETTER_LUA } from "./dead-letter.ts";
-import { IDS_LUA } from "./ids.ts";
-import { NEEDED_LUA } from "./needed.ts";
+import { deadLetters } from "./parts/dead-letter.lua.ts";
+import { ids } from "./parts/ids.lua.ts";
+import { messageSize } from "./parts/message-size.lua.ts";
+import { needed } from "./parts/needed.lua.ts";
+import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
  * One step of trimming a stream, by its settings or by limits that are given. First what every group has done with,
  * which is never wrong. Then, where `unfinished` is not keep, what some group has not: copied to that group's dead
  * letters before it goes, or dropped and counted as that group's gap.
  * KEYS: stream, config
- * ARGV: now (ms), most entries to take, 1 to trim to the very message, what comes before a group's name in the key of its
+ * ARGV: now (ms), max entries to take, 1 to trim to the very message, what comes before a group's name in the key of its
  *       dead letters, 'settings' or 'given', then (given) the id below which to trim or '', the length to trim to or ''
  * Returns { trimmed, 1 if there is more to trim, dead-lettered, dropped, { group, oldest id it needs } for each group that
  *           holds back what would go otherwise }
  */
 export const trimScript = defineScript(
   "trim",
-  IDS_LUA,
-  NEEDED_LUA,
-  DEAD_LETTER_LUA,
+  [deadLetters, ids, messageSize, needed, xinfo],
   /* lua */ `
--- Copied in one step, so that Redis is not held up for long, however large messages are.
-local MOST_COPIES, COPIED_BYTES = 200, 4 * 1024 * 1024
+-- Copied in one step at most.
+local MAX_COPIES = 200
 
 local stream, config = KEYS[1], KEYS[2]
-local nowMs, most, exact = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local nowMs, max, exact = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 local settings = call('HMGET', config, 'maxAgeMs', 'maxLength', 'unfinished', 'deleteAcknowledged', 'maxMessageBytes',
   'largestMessageBytes')
 local unfinished = settings[3] or 'keep'
-local copies = math.max(1, math.min(MOST_COPIES, math.floor(COPIED_BYTES / math.max(tonumber(settings[5] or 65536), tonumber(settings[6] or 0)))))
+local copies = fitting(MAX_COPIES, STEP_BYTES, largestMessage(settings[5], settings[6]))
 local cut, maxLength, deleteAcknowledged
 if ARGV[5] == 'given' then
   cut, maxLength = ARGV[6] ~= '' and ARGV[6] or nil, tonumber(ARGV[7])
@@ -45,9 +45,9 @@ local function add(count, isMore)
 end
 
 -- What all groups are done with.
-if deleteAcknowledged and #groups > 0 then add(trimBelow(stream, watermark, most, exact)) end
-if cut and not more then add(trimBelow(stream, less(cut, watermark) and cut or watermark, most, exact)) end
-if maxLength and not more then add(trimToLength(stream, maxLength, watermark, most, exact)) end
+if deleteAcknowledged and #groups > 0 then add(trimBelow(stream, watermark, max, exact)) end
+if cut and not more then add(trimBelow(stream, less(cut, watermark) and cut or watermark, max, exact)) end
+if maxLength and not more then add(trimToLength(stream, maxLength, watermark, max, exact)) end
 
 -- Whether the oldest entry would go, were it not for a group.
 local function isOver()
@@ -88,7 +88,6 @@ local function copyAndTrim()
     if not less(last, group.needed) then
       local keys = { stream = stream, config = config, dead = ARGV[4] .. group.name }
       local pending = {}
-      deadSinceNoted = false
       settlePending(group, last, function(page)
         for _, entry in ipairs(page) do
           pending[entry[1]] = entry
@@ -129,19 +128,12 @@ local function noteGap(group, fromId, toId, messages)
   call('HINCRBY', config, 'dropped:' .. group.name, messages)
 end
 
-local function lastGenerated()
-  local info = call('XINFO', 'STREAM', stream)
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then return info[i + 1] end
-  end
-end
-
 local function dropAndTrim()
   local firstBefore, lengthBefore = firstId(stream), call('XLEN', stream)
   local count, isMore = 0, false
-  if cut then count, isMore = trimBelow(stream, cut, most, exact) end
+  if cut then count, isMore = trimBelow(stream, cut, max, exact) end
   if maxLength and not isMore then
-    local byLength, moreByLength = trimToLength(stream, maxLength, NO_LIMIT, most, exact)
+    local byLength, moreByLength = trimToLength(stream, maxLength, NO_LIMIT, max, exact)
     count, isMore = count + byLength, moreByLength
   end
   add(count, isMore)
@@ -151,7 +143,7 @@ local function dropAndTrim()
   for _, group in ipairs(groups) do
     if not first or less(group.needed, first) then
       -- The last id that is gone, as far as ids tell: right before the first one left.
-      local last = first and before(first) or lastGenerated()
+      local last = first and before(first) or streamInfo(stream)['last-generated-id']
       local lost = settlePending(group, last)
       if not first or less(group.lastDelivered, first) then
         -- All that is left is new to it: what was new to it before less that is what went. Redis' lag is right only

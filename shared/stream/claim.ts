@@ -3,7 +3,7 @@ import { leaseFormat } from "../lease.ts";
 import { asArray, asNumber } from "../redis/reply.ts";
 import { claimScript } from "../scripts/claim.lua.ts";
 import { BATCH_BYTES, DeliveryReader } from "./delivery.ts";
-import { GROUP_DEFAULTS, STREAM_DEFAULTS } from "./settings.ts";
+import { GROUP_DEFAULTS } from "./settings.ts";
 import { type EventStream, groupKeys, sendToGroup } from "./stream.ts";
 
 export interface ClaimRequest {
@@ -26,7 +26,7 @@ export interface ClaimRequest {
 export async function claim(stream: EventStream, group: string, request: ClaimRequest): Promise<readonly string[]> {
   const { consumer, ids = [], minIdleMs, force, limit } = request;
   const { ackWaitMs, maxDeliveries } = GROUP_DEFAULTS;
-  const defaults = [ackWaitMs, maxDeliveries, STREAM_DEFAULTS.maxMessageBytes];
+  const defaults = [ackWaitMs, maxDeliveries];
   const args = [group, consumer, minIdleMs ?? -1, force ? 1 : 0, limit, BATCH_BYTES, ...defaults, ...ids];
   const call = { script: claimScript, keys: groupKeys(stream, group).slice(0, 3), args };
   const [outcome, entries, earlier] = asArray(await sendToGroup(stream, group, call));

@@ -6,7 +6,7 @@ import { asArray, asArrayOrEmpty, asNumber, asText } from "../redis/reply.ts";
 import { reclaimPollScript } from "../scripts/reclaim-poll.lua.ts";
 import { BATCH_BYTES, DeliveryReader, roomFor } from "./delivery.ts";
 import { isReclaimPoll, nextPoll, readPollState, writePollState } from "./poll-state.ts";
-import { decodeGap, type Gap, GROUP_DEFAULTS, STREAM_DEFAULTS } from "./settings.ts";
+import { decodeGap, type Gap, GROUP_DEFAULTS } from "./settings.ts";
 import type { CachedGroup, SettingsCache } from "./settings-cache.ts";
 import { latestAcked, planSettle, type Settled, type SettleRequest } from "./settle.ts";
 import { type EventStream, groupError, groupKeys } from "./stream.ts";
@@ -173,7 +173,6 @@ function reclaimPoll(stream: EventStream, group: string, request: ConsumeRequest
         BATCH_BYTES,
         ackWaitMs,
         maxDeliveries,
-        STREAM_DEFAULTS.maxMessageBytes,
         nowMs,
         recover ? 1 : 0,
         latestAcked(stream, group, request),

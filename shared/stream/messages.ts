@@ -7,7 +7,6 @@ import { asArray } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
 import { readRangeScript } from "../scripts/read-range.lua.ts";
 import type { Page } from "./inspect.ts";
-import { STREAM_DEFAULTS } from "./settings.ts";
 import { type EventStream, unknownStream } from "./stream.ts";
 
 /** A page of messages holds at most about this much: Upstash refuses to send a reply above 10 MB. */
@@ -44,7 +43,7 @@ export function rangeCall(key: string, config: string, { start, end, order, curs
   return {
     script: readRangeScript,
     keys: [key, config],
-    args: [...bounds, limit, PAGE_BYTES, STREAM_DEFAULTS.maxMessageBytes],
+    args: [...bounds, limit, PAGE_BYTES],
   };
 }
 

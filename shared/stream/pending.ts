@@ -3,7 +3,7 @@ import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { listPendingScript } from "../scripts/list-pending.lua.ts";
 import type { Page } from "./inspect.ts";
-import { GROUP_DEFAULTS, STREAM_DEFAULTS } from "./settings.ts";
+import { GROUP_DEFAULTS } from "./settings.ts";
 import { type EventStream, sendToGroup } from "./stream.ts";
 
 export interface PendingEntry {
@@ -18,7 +18,7 @@ const AGAIN_CURSOR = "again:";
 
 /** @returns the cursor in its own spelling, or undefined when the text was never `next` of a page of pending messages */
 export function parsePendingCursor(text: string): string | undefined {
-  // A side id, as `scripts/again.ts` makes them.
+  // A side id, as `parts/side-store.lua.ts` makes them.
   return /^again:\d{1,15}\.[0-9A-Za-z-]{0,8}$/.test(text) ? text : parseEntryId(text);
 }
 
@@ -42,11 +42,10 @@ export async function listPending(
   const { cursor = "", limit, consumer = "", minIdleMs = 0 } = query;
   const { keys } = stream;
   const start = cursor.startsWith(AGAIN_CURSOR) ? ["side", cursor.slice(AGAIN_CURSOR.length)] : ["main", cursor];
-  const defaults = [GROUP_DEFAULTS.ackWaitMs, STREAM_DEFAULTS.maxMessageBytes];
   const reply = await sendToGroup(stream, group, {
     script: listPendingScript,
     keys: [keys.stream, keys.config, keys.again(group), keys.againDue(group)],
-    args: [group, consumer, minIdleMs, limit, ...start, ...defaults],
+    args: [group, consumer, minIdleMs, limit, ...start, GROUP_DEFAULTS.ackWaitMs],
   });
   const [entries, where, last] = asArray(reply);
   const items = asArray(entries).map(decodePendingEntry);

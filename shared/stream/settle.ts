@@ -145,7 +145,7 @@ function planAcks({ keys }: EventStream, group: string, leases: readonly { lease
   return calls;
 }
 
-/** The member of the side store's schedule that stands for a delivery: see `scripts/again.ts`. */
+/** The member of the side store's schedule that stands for a delivery: see `scripts/parts/side-store.lua.ts`. */
 function handedMember({ deliveries, consumer }: Lease, side: string): string {
   return `${side} ${deliveries} h ${consumer}`;
 }

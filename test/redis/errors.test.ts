@@ -9,6 +9,7 @@ import { BOTH, eventually, failure, type OwnRedis, ownRedis } from "./support.ts
 
 const appendTwice = defineScript(
   "append-twice",
+  [],
   /* lua */ `call("RPUSH", KEYS[1], ARGV[1]) call("RPUSH", KEYS[1], ARGV[1]) return reply(1)`,
 );
 

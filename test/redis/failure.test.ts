@@ -24,7 +24,7 @@ import {
 const PAYLOAD = "the-secret-payload";
 const READ: Call = ["GET", PAYLOAD];
 const WRITE: Call = ["XADD", "k", "*", "data", PAYLOAD];
-const SCRIPT: Call = { script: defineScript("nothing", "return reply(nil)"), keys: [], args: [PAYLOAD] };
+const SCRIPT: Call = { script: defineScript("nothing", [], "return reply(nil)"), keys: [], args: [PAYLOAD] };
 
 const HTML = "<html><body>Bad Gateway</body></html>";
 const answer = (bytes: string): Behaviour => ({ received: (socket) => void socket.write(bytes) });

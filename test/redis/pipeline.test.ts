@@ -5,10 +5,15 @@ import { defineScript } from "../../shared/redis/script.ts";
 import { nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
 import { BOTH, failure, ownRedis } from "./support.ts";
 
-const increment = defineScript("increment", /* lua */ `return reply(call("INCR", KEYS[1]))`);
-const append = defineScript("append", /* lua */ `call("RPUSH", KEYS[1], ARGV[1]) return reply(call("LLEN", KEYS[1]))`);
+const increment = defineScript("increment", [], /* lua */ `return reply(call("INCR", KEYS[1]))`);
+const append = defineScript(
+  "append",
+  [],
+  /* lua */ `call("RPUSH", KEYS[1], ARGV[1]) return reply(call("LLEN", KEYS[1]))`,
+);
 const forgiving = defineScript(
   "forgiving",
+  [],
   /* lua */ `
 local failed = try("LPUSH", KEYS[1], "x")
 return reply({ failed.err, call("GET", KEYS[1]) })`,
@@ -117,12 +122,12 @@ describe.each(BOTH)("over %s", (transport) => {
     });
 
     test("that returns nothing answers nil", async () => {
-      const silent = defineScript("silent", "return reply(nil)");
+      const silent = defineScript("silent", [], "return reply(nil)");
       expect(await openRedis(transport).send({ script: silent, keys: [], args: [] })).toBeNull();
     });
 
     test("that forgets to count its commands is a fault, not an answer", async () => {
-      const uncounted = defineScript("uncounted", "return 'x'");
+      const uncounted = defineScript("uncounted", [], "return 'x'");
       const run = openRedis(transport).send({ script: uncounted, keys: [], args: [] });
       await expect(run).rejects.toThrow(/uncounted/);
     });

@@ -1,27 +1,31 @@
-/**
- * Lua that moves entries to a group's dead letters, in the same step that takes them off the PEL. Part of every
- * script that may meet a message with no deliveries left.
- *
- * `keys` has stream, config and dead. The config's `deadSince:<group>` is a lower bound of their age, so that the
- * reaper knows without a look when some have expired.
- */
-export const DEAD_LETTER_LUA = /* lua */ `
--- unpack takes about 7,900 values; another client's entry may have more. It is kept whole as JSON in one field then.
-local MOST_FIELDS = 2000
-local deadSinceNoted = false
+import { definePart } from "../../redis/script.ts";
 
--- Lets what follows go on in a full Redis, so that consumers can finish and memory is freed: Redis refuses a command that
--- may take memory only where the script has not written before. This one writes nothing, and takes none.
-local function beginWriting(keys, group)
+/**
+ * Moves entries to a group's dead letters, in the same step that takes them off the PEL. Part of every script that may
+ * meet a message with no deliveries left.
+ *
+ * `keys` has stream, config and dead, and belongs to one group in one run. The config's `deadSince:<group>` is a lower
+ * bound of when they came, so that the reaper knows without a look when some have expired.
+ */
+export const deadLetters = definePart(
+  ["beginWriting", "deadLetter", "deadLetterAll"],
+  [],
+  /* lua */ `
+-- unpack takes about 7,900 values, and another client's entry may have more: that is kept whole, as JSON in one field.
+local MAX_FIELDS = 2000
+
+-- Lets what follows go on in a full Redis, so that consumers can finish and memory is freed: Redis refuses a command
+-- that may take memory only before a script's first write. This one is such a write, and changes nothing.
+function beginWriting(keys, group)
   call('XACK', keys.stream, group, '0-0')
 end
 
 -- Appends a dead letter. The caller acknowledges after it.
 -- @param source has id, fields (nil when the payload is gone), reason, deliveries, consumer and, if it said any, detail
-local function deadLetter(keys, group, source)
+function deadLetter(keys, group, source)
   local fields = source.fields or {}
   local entry = {}
-  if #fields > MOST_FIELDS then
+  if #fields > MAX_FIELDS then
     entry = { 'weir-fields', cjson.encode(fields) }
   else
     for i = 1, #fields, 2 do
@@ -38,15 +42,15 @@ local function deadLetter(keys, group, source)
   }) do entry[#entry + 1] = value end
   if (source.detail or '') ~= '' then entry[#entry + 1], entry[#entry + 2] = 'weir-detail', source.detail end
   local id = call('XADD', keys.dead, '*', unpack(entry))
-  if not deadSinceNoted then
+  if not keys.deadSinceNoted then
     call('HSETNX', keys.config, 'deadSince:' .. group, id:match('^%d+'))
-    deadSinceNoted = true
+    keys.deadSinceNoted = true
   end
 end
 
 -- Dead-letters entries that have been delivered too often, in the order given, and takes them off the PEL.
 -- @return how many went for that reason, and how many had no payload any more
-local function deadLetterAll(keys, group, entries)
+function deadLetterAll(keys, group, entries)
   local ids, missing = {}, 0
   for i, entry in ipairs(entries) do
     local found = call('XRANGE', keys.stream, entry.id, entry.id)[1]
@@ -59,4 +63,5 @@ local function deadLetterAll(keys, group, entries)
   if #ids > 0 then call('XACK', keys.stream, group, unpack(ids)) end
   return #ids - missing, missing
 end
-`;
+`,
+);

@@ -1,10 +1,15 @@
-/** Lua that compares ids. Their halves are 64 bits, more than a Lua number holds: they are compared as digits. */
-export const IDS_LUA = /* lua */ `
+import { definePart } from "../../redis/script.ts";
+
+/** Ids in order. Their halves have 64 bits, more than a Lua number holds: they are compared as digits. */
+export const ids = definePart(
+  ["NO_LIMIT", "less", "after", "before"],
+  [],
+  /* lua */ `
 -- The last id that there may be; as a limit, above every id that there will be.
-local NO_LIMIT = '18446744073709551615-18446744073709551615'
+NO_LIMIT = '18446744073709551615-18446744073709551615'
 
 local function lessDigits(a, b) return #a < #b or (#a == #b and a < b) end
-local function less(a, b)
+function less(a, b)
   local aMs, aSeq = a:match('(%d+)-(%d+)')
   local bMs, bSeq = b:match('(%d+)-(%d+)')
   return lessDigits(aMs, bMs) or (aMs == bMs and lessDigits(aSeq, bSeq))
@@ -25,7 +30,7 @@ local function decrement(digits)
 end
 
 -- The next id that there may be; the last one itself where there is none.
-local function after(id)
+function after(id)
   if id == NO_LIMIT then return id end
   local ms, seq = id:match('(%d+)-(%d+)')
   if seq == U64_MAX then return increment(ms) .. '-0' end
@@ -33,9 +38,10 @@ local function after(id)
 end
 
 -- The last id that there may be before one.
-local function before(id)
+function before(id)
   local ms, seq = id:match('(%d+)-(%d+)')
   if seq == '0' then return decrement(ms) .. '-' .. U64_MAX end
   return ms .. '-' .. decrement(seq)
 end
-`;
+`,
+);

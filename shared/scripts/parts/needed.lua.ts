@@ -1,20 +1,29 @@
+import { definePart } from "../../redis/script.ts";
+import { ids } from "./ids.lua.ts";
+import { xinfo } from "./xinfo.lua.ts";
+
 /**
- * Lua that finds what the groups of a stream still need, and trims up to there. Both in one script, so that no consume and
- * no new group comes in between. Stands behind the ids' Lua.
+ * Finds what the groups of a stream still need, and trims up to there. Both in one script, so that neither a consume nor a
+ * new group comes in between.
  */
-export const NEEDED_LUA = /* lua */ `
-local function firstId(stream)
+export const needed = definePart(
+  ["firstId", "findNeeded", "trimBelow", "trimToLength"],
+  [ids, xinfo],
+  /* lua */ `
+function firstId(stream)
   local first = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   return first and first[1]
 end
 
 -- What each group needs still: { name, needed (the oldest id that it is not done with), lastDelivered, lag, pending },
 -- and the watermark, which is the least of the needed ones.
-local function findNeeded(stream)
+function findNeeded(stream)
   local groups, watermark = {}, NO_LIMIT
   local first = firstId(stream)
-  for i, info in ipairs(call('XINFO', 'GROUPS', stream)) do
-    local group = { name = info[2], pending = info[6], lastDelivered = info[8], lag = info[12] or nil }
+  for i, info in ipairs(groupInfos(stream)) do
+    local group = {
+      name = info.name, pending = info.pending, lastDelivered = info['last-delivered-id'], lag = info.lag or nil,
+    }
     group.needed = after(group.lastDelivered)
     if group.pending > 0 then
       local oldest = call('XPENDING', stream, group.name)[2]
@@ -32,19 +41,19 @@ end
 local NODE = 100
 
 -- @return how many it took, and whether there may be more to take
-local function trimBelow(stream, id, most, exact)
-  local took = call('XTRIM', stream, 'MINID', '~', id, 'LIMIT', most)
-  if took > most - NODE then return took, true end
+function trimBelow(stream, id, max, exact)
+  local took = call('XTRIM', stream, 'MINID', '~', id, 'LIMIT', max)
+  if took > max - NODE then return took, true end
   if exact then took = took + call('XTRIM', stream, 'MINID', '=', id) end
   return took, false
 end
 
 -- Trims the oldest to that length, not past the watermark.
 -- @return how many it took, and whether there may be more to take
-local function trimToLength(stream, maxLength, watermark, most, exact)
+function trimToLength(stream, maxLength, watermark, max, exact)
   local excess = call('XLEN', stream) - maxLength
   if excess <= 0 or watermark == firstId(stream) then return 0, false end
-  local limit = math.min(excess, most)
+  local limit = math.min(excess, max)
   local took = call('XTRIM', stream, 'MINID', '~', watermark, 'LIMIT', limit)
   excess = excess - took
   local first = excess > 0 and firstId(stream)
@@ -55,4 +64,5 @@ local function trimToLength(stream, maxLength, watermark, most, exact)
   took = took + call('XTRIM', stream, 'MINID', '=', cut)
   return took, cut ~= watermark and excess > rest
 end
-`;
+`,
+);

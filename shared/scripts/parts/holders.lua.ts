@@ -1,18 +1,24 @@
+import { definePart } from "../../redis/script.ts";
+import { deadLetters } from "./dead-letter.lua.ts";
+
 /**
- * Lua that puts entries into holders of Weir's own: uncharged, and to be handed out at once. Their names start with
- * `@held:`; no client can choose such a name.
+ * Puts entries into holders of Weir's own: uncharged, and to be handed out at once. Their names start with `@held:`,
+ * which no client can choose.
  */
-export const HOLDERS_LUA = /* lua */ `
+export const holders = definePart(
+  ["HOLDER_MAX", "isHolder", "countPending", "moveTo", "hold"],
+  [deadLetters],
+  /* lua */ `
 local HOLDER = '@held:'
 -- Upstash allows about 1,000 pending entries per consumer.
-local HOLDER_MOST = 1000
+HOLDER_MAX = 1000
 -- Longer than any ackWaitMs: what is held has expired, whatever the group's settings become.
 local HELD_IDLE_MS = 13 * 3600 * 1000
 
-local function isHolder(consumer) return consumer:sub(1, #HOLDER) == HOLDER end
+function isHolder(consumer) return consumer:sub(1, #HOLDER) == HOLDER end
 
 -- How many pending entries each consumer has: by name, and in all.
-local function countPending(stream, group)
+function countPending(stream, group)
   local counts, all, held = {}, 0, 0
   for _, pair in ipairs(call('XPENDING', stream, group)[4] or {}) do
     local count = tonumber(pair[2])
@@ -26,7 +32,7 @@ end
 -- Moves entries to a consumer without charging a delivery. What has no payload any more is left out of XCLAIM's answer
 -- and taken off the PEL: that is recorded.
 -- @return how many payloads were missing
-local function moveTo(keys, group, consumer, idleMs, entries)
+function moveTo(keys, group, consumer, idleMs, entries)
   local ids, byId = {}, {}
   for i, entry in ipairs(entries) do ids[i], byId[entry.id] = entry.id, entry end
   local claim = { 'XCLAIM', keys.stream, group, consumer, 0, unpack(ids) }
@@ -42,11 +48,11 @@ end
 
 -- Puts entries into holders that have room.
 -- @return how many payloads were missing
-local function hold(keys, group, entries, counts)
+function hold(keys, group, entries, counts)
   local at, number, missing = 1, 0, 0
   while at <= #entries do
     local holder = HOLDER .. number
-    local last = math.min(#entries, at + HOLDER_MOST - (counts[holder] or 0) - 1)
+    local last = math.min(#entries, at + HOLDER_MAX - (counts[holder] or 0) - 1)
     if last >= at then
       missing = missing + moveTo(keys, group, holder, HELD_IDLE_MS, { unpack(entries, at, last) })
       counts[holder] = (counts[holder] or 0) + last - at + 1
@@ -56,4 +62,5 @@ local function hold(keys, group, entries, counts)
   end
   return missing
 end
-`;
+`,
+);

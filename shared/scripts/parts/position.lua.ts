@@ -1,0 +1,29 @@
+import { definePart } from "../../redis/script.ts";
+import { messageSize } from "./message-size.lua.ts";
+import { xinfo } from "./xinfo.lua.ts";
+
+/**
+ * Tells what ENTRIESREAD is at an id, so that lag is right from the start: Redis finds it out by itself only once a group
+ * has read to the end.
+ */
+export const position = definePart(
+  ["entriesRead"],
+  [xinfo, messageSize],
+  /* lua */ `
+-- Entries that are counted at most to place an id in the middle: they are read with their payloads.
+local COUNTED = 128
+
+-- @return the options that place a group behind an id ('$': the end, '0-0': the beginning); none where it would cost much
+function entriesRead(keys, after)
+  local stream = keys.stream
+  local info = streamInfo(stream)
+  local added, length = info['entries-added'], info.length
+  if not added then return end
+  if after == '$' then return 'ENTRIESREAD', added end
+  if after == '0-0' then return 'ENTRIESREAD', added - length end
+  local max = stepSize(keys, COUNTED)
+  local behind = #call('XRANGE', stream, '(' .. after, '+', 'COUNT', max)
+  if behind < max then return 'ENTRIESREAD', added - behind end
+end
+`,
+);
