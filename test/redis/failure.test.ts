@@ -124,7 +124,7 @@ describe.each(BOTH)("over %s", (transport) => {
     const redis = openAt(transport, await freePort(), TIMEOUT_MS);
     for (const call of [READ, WRITE, SCRIPT]) {
       const error = await failure(redis.send(call));
-      expect(error).toMatchObject({ code: "redis-unavailable", status: 503, options: { retryAfterS: 1 } });
+      expect(error).toMatchObject({ code: "redis-unavailable", options: { retryAfterS: 1 } });
       expect(error.cause).toMatchObject({ message: expect.stringContaining("ECONNREFUSED") });
       expect(shown(error)).not.toContain(PAYLOAD);
     }
@@ -300,7 +300,7 @@ describe("over rest", () => {
         ["SET", "b", half],
       ]),
     );
-    expect(error).toMatchObject({ code: "payload-too-large", status: 413 });
+    expect(error).toMatchObject({ code: "payload-too-large" });
     expect(shown(error).length).toBeLessThan(10_000);
     expect(await own.native.dbsize()).toBe(0);
     expect(await redis.send(["SET", "a", half])).toBe("OK");
