@@ -1,6 +1,6 @@
 import type { Context } from "hono";
 import type { Config, Settings } from "../shared/config.ts";
-import type { ReaperRun } from "../shared/reaper-runs.ts";
+import type { ReaperRun } from "../shared/reaper/runs.ts";
 import type { Redis } from "../shared/redis/redis.ts";
 import type { SettingsCache } from "../shared/stream/settings-cache.ts";
 import type { Caller } from "./http/permissions.ts";

@@ -1,5 +1,5 @@
 import { type Config, parseConfig, type Settings } from "../shared/config.ts";
-import type { ReaperRun } from "../shared/reaper-runs.ts";
+import type { ReaperRun } from "../shared/reaper/runs.ts";
 import type { Connection } from "../shared/redis/connection.ts";
 import type { Redis } from "../shared/redis/redis.ts";
 import { TcpConnection } from "../shared/redis/tcp.ts";

@@ -1,6 +1,6 @@
 import { type ReaperOptions, runReaper } from "../scheduled/reaper.ts";
 import type { Config } from "../shared/config.ts";
-import type { ReaperRun } from "../shared/reaper-runs.ts";
+import type { ReaperRun } from "../shared/reaper/runs.ts";
 import type { Redis } from "../shared/redis/redis.ts";
 
 /**

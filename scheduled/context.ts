@@ -10,12 +10,6 @@ export interface JobContext {
   readonly alerts?: AlertSettings;
 }
 
-/** When a job runs, and what it may use. */
-export interface JobRun {
-  readonly nowMs: number;
-  readonly budget: Budget;
-}
-
 /** How much of a run is left: round trips (Workers' free plan has 50 subrequests) and time. */
 export class Budget {
   readonly #redis: Redis;
@@ -24,10 +18,10 @@ export class Budget {
   readonly #clock: () => number;
 
   /** @param clock monotonic milliseconds */
-  constructor(redis: Redis, most: { roundTrips: number; durationMs: number }, clock = () => performance.now()) {
+  constructor(redis: Redis, max: { roundTrips: number; durationMs: number }, clock = () => performance.now()) {
     this.#redis = redis;
-    this.#lastRoundTrip = redis.usage.roundTrips + most.roundTrips;
-    this.#deadlineMs = clock() + most.durationMs;
+    this.#lastRoundTrip = redis.usage.roundTrips + max.roundTrips;
+    this.#deadlineMs = clock() + max.durationMs;
     this.#clock = clock;
   }
 

@@ -5,13 +5,6 @@ const USUAL_ID = /^[1-9]\d{0,18}-(?:0|[1-9]\d{0,18})$/;
 /** The last id that there may be. */
 export const LAST_ID = `${U64_MAX}-${U64_MAX}`;
 
-/** Where a range of messages starts or ends, or where a group begins to read. */
-export type Position =
-  | { readonly kind: "first" }
-  | { readonly kind: "last" }
-  | { readonly kind: "id"; readonly id: string }
-  | { readonly kind: "time"; readonly ms: number };
-
 /** @returns the entry id in Redis' own spelling, or undefined when the text is not a whole id such as `1690000000000-0` */
 export function parseEntryId(text: string): string | undefined {
   // By far the most: short enough to be in range, and without leading zeros.
@@ -20,33 +13,6 @@ export function parseEntryId(text: string): string | undefined {
   if (match === null) return undefined;
   const [ms, sequence] = [BigInt(match[1] ?? ""), BigInt(match[2] ?? "")];
   return ms <= U64_MAX && sequence <= U64_MAX ? `${ms}-${sequence}` : undefined;
-}
-
-const ISO_8601 = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/;
-
-/**
- * Reads an id, Unix milliseconds or an ISO 8601 time (without an offset: UTC).
- * @returns undefined when the text is none of them
- */
-export function parsePosition(text: string): Position | undefined {
-  const id = parseEntryId(text);
-  if (id !== undefined) return { kind: "id", id };
-  const ms = /^\d{1,15}$/.test(text) ? Number(text) : parseIso(text);
-  return ms === undefined ? undefined : { kind: "time", ms };
-}
-
-function parseIso(text: string): number | undefined {
-  if (!ISO_8601.test(text) || !isDay(text.slice(0, 10))) return undefined;
-  const hasOffset = /(Z|[+-]\d{2}:\d{2})$/.test(text);
-  // Date.parse takes a date with a time but no offset as local time, which differs between machines.
-  const ms = Date.parse(text.includes("T") && !hasOffset ? `${text}Z` : text);
-  return Number.isNaN(ms) || ms < 0 ? undefined : ms;
-}
-
-/** Date.parse takes the 30th of February for the 1st of March. */
-function isDay(text: string): boolean {
-  const ms = Date.parse(text);
-  return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(text);
 }
 
 /** @returns Unix milliseconds of the moment at which Redis made the id */

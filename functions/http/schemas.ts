@@ -1,6 +1,7 @@
 import * as z from "zod";
-import { type Position, parseEntryId, parsePosition } from "../../shared/ids.ts";
+import { parseEntryId } from "../../shared/ids.ts";
 import { NAME } from "../../shared/keys.ts";
+import { type Position, parsePosition } from "../../shared/stream/position.ts";
 import { once } from "./once.ts";
 
 /** Schemas that several routes share: names, ids, times, paging. */

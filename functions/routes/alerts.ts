@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { type FiringAlert, listAlerts } from "../../shared/alerts.ts";
+import { type FiringAlert, listAlerts } from "../../shared/reaper/alerts.ts";
 import { noBody, nothing, type Route, route } from "../http/endpoint.ts";
 import { once } from "../http/once.ts";
 

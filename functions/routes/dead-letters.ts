@@ -1,5 +1,4 @@
 import * as z from "zod";
-import { LAST_ID, type Position } from "../../shared/ids.ts";
 import {
   DEAD_LETTER_REASONS,
   type DeadLetter,
@@ -8,6 +7,7 @@ import {
   listDeadLetters,
   redrive,
 } from "../../shared/stream/dead-letters.ts";
+import { idAtOrAfter } from "../../shared/stream/position.ts";
 import { jsonBody, jsonResponse, noBody, nothing, type Route, streamRoute } from "../http/endpoint.ts";
 import { messageSchema } from "../http/message-schemas.ts";
 import { once } from "../http/once.ts";
@@ -116,17 +116,11 @@ const deleteDeadLettersRoute = streamRoute(
     errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown"],
   }),
   async ({ stream, params, body, c }) => {
-    const which = body.ids === undefined ? { belowId: belowIdOf(body.before) } : { ids: body.ids };
+    const { ids = [], before } = body;
+    const which = before === undefined ? { ids } : { belowId: idAtOrAfter(before) };
     return c.json({ deleted: await deleteDeadLetters(stream, params.group, which) });
   },
 );
-
-/** The id below which all is before a position. */
-function belowIdOf(before: Position | undefined): string {
-  if (before === undefined || before.kind === "first") return "0-0";
-  if (before.kind === "last") return LAST_ID;
-  return before.kind === "id" ? before.id : `${before.ms}-0`;
-}
 
 /** The message is JSON text already, and stays the text that it is. */
 function deadLetterJson({ message, ...rest }: DeadLetter): string {

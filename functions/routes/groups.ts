@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { type GroupInfo, groupInfo, listGroups } from "../../shared/stream/inspect.ts";
-import { configureGroup, deleteGroup, type GroupPatch, visitSoon } from "../../shared/stream/manage.ts";
+import { configureGroup, deleteGroup, type GroupPatch } from "../../shared/stream/manage.ts";
+import { visitSoon } from "../../shared/stream/registry.ts";
 import { replayToGroup, seek } from "../../shared/stream/reread.ts";
 import { GROUP_DEFAULTS, type GroupMetric } from "../../shared/stream/settings.ts";
 import { jsonBody, noBody, nothing, type Route, streamRoute } from "../http/endpoint.ts";
@@ -143,7 +144,7 @@ const putGroupRoute = streamRoute(
       alertDeadLetters: deadLetters,
     };
     const { created } = await configureGroup(stream, params.group, start ?? undefined, patch);
-    if (alerts != null) await visitSoon(stream, context.config.keyPrefix, context.now());
+    if (alerts != null) await visitSoon(stream, context.now());
     context.cache.forgetGroup(stream, params.group);
     return c.json(await groupInfo(stream, params.group, context.now()), created ? 201 : 200);
   },

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { WeirError } from "../../shared/errors.ts";
-import { deleteMessage, getMessage, replay } from "../../shared/stream/messages.ts";
+import { deleteMessage, getMessage, readMessages } from "../../shared/stream/messages.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { jsonResponse, noBody, nothing, type Route, streamRoute } from "../http/endpoint.ts";
 import { produceBody } from "../http/message-body.ts";
@@ -43,8 +43,8 @@ const produceRoute = streamRoute(
   }),
   async ({ stream, body, context, c }) => {
     const key = idempotencyKey(c.req.header("idempotency-key"));
-    const { ids, replayed } = await produce(stream, body, key, context.cache);
-    return c.json({ ids }, 201, replayed ? { "idempotency-replayed": "true" } : {});
+    const { ids, repeated } = await produce(stream, body, key, context.cache);
+    return c.json({ ids }, 201, repeated ? { "idempotency-replayed": "true" } : {});
   },
 );
 
@@ -67,7 +67,7 @@ const readMessagesRoute = streamRoute(
     errors: ["unknown-stream", "conflict"],
   }),
   async ({ stream, query }) => {
-    const { items, next } = await replay(stream, query);
+    const { items, next } = await readMessages(stream, query);
     return jsonResponse(`{"messages":[${items.join(",")}],"next":${JSON.stringify(next)}}`);
   },
 );

@@ -1,6 +1,6 @@
-import { lastCompleteRunAt } from "../../shared/alerts.ts";
 import { timeOfId } from "../../shared/ids.ts";
-import { lastRun, type ReaperRun } from "../../shared/reaper-runs.ts";
+import { lastCompleteRunAt } from "../../shared/reaper/alerts.ts";
+import { lastRun, type ReaperRun } from "../../shared/reaper/runs.ts";
 import { type AllFigures, type GroupFigures, readAllFigures, type StreamFigures } from "../../shared/stream/figures.ts";
 import { noBody, nothing, type Route, route } from "../http/endpoint.ts";
 
@@ -72,7 +72,7 @@ const PER_GROUP: Metrics<GroupFigures> = {
   },
   weir_group_pending_again_messages: {
     help: "Messages that were retried, replayed or redriven, handed out again and not settled; pending besides Redis' own",
-    of: ({ handedAgain }) => handedAgain,
+    of: ({ inHand }) => inHand,
   },
   weir_group_delayed_messages: {
     help: "Messages that were retried, replayed or redriven and wait to be handed out",

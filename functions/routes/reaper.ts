@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { listRuns } from "../../shared/reaper-runs.ts";
+import { listRuns } from "../../shared/reaper/runs.ts";
 import { jsonResponse, noBody, nothing, type Route, route } from "../http/endpoint.ts";
 import { once } from "../http/once.ts";
 

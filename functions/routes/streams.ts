@@ -1,7 +1,8 @@
 import * as z from "zod";
-import { listStreams, type StreamInfo, streamInfo } from "../../shared/stream/inspect.ts";
+import { type StreamInfo, streamInfo } from "../../shared/stream/inspect.ts";
 import { configureStream, deleteStream } from "../../shared/stream/manage.ts";
-import { LEAST_MAX_MESSAGE_BYTES } from "../../shared/stream/produce.ts";
+import { MIN_MAX_MESSAGE_BYTES } from "../../shared/stream/produce.ts";
+import { listStreams } from "../../shared/stream/registry.ts";
 import { forecastRetention, trimNow } from "../../shared/stream/retention.ts";
 import { STREAM_DEFAULTS, UNFINISHED } from "../../shared/stream/settings.ts";
 import { cachedStream } from "../../shared/stream/settings-cache.ts";
@@ -30,7 +31,7 @@ const streamSettings = once(() =>
         deadLetterMaxAgeMs: setting(60_000, 10 * 365 * DAY_MS, DEFAULTS.deadLetterMaxAgeMs),
       })
       .nullish(),
-    maxMessageBytes: setting(LEAST_MAX_MESSAGE_BYTES, 4 * 1024 * 1024, STREAM_DEFAULTS.maxMessageBytes),
+    maxMessageBytes: setting(MIN_MAX_MESSAGE_BYTES, 4 * 1024 * 1024, STREAM_DEFAULTS.maxMessageBytes),
     dedupeWindowMs: setting(1_000, 7 * DAY_MS, STREAM_DEFAULTS.dedupeWindowMs),
   }),
 );
@@ -94,7 +95,7 @@ const putStreamRoute = streamRoute(
   async ({ stream, body, context, c }) => {
     const { retention, ...rest } = body;
     const patch = { ...retentionPatch(retention), ...rest };
-    const { created, info } = await configureStream(stream, context.config.keyPrefix, patch, context.now());
+    const { created, info } = await configureStream(stream, patch, context.now());
     context.cache.setStream(stream, cachedStream(info.config));
     return c.json(info, created ? 201 : 200);
   },
@@ -150,8 +151,8 @@ const deleteStreamRoute = streamRoute(
     answers: { 204: { description: "Deleted" } },
     errors: ["unknown-stream", "conflict", "outcome-unknown"],
   }),
-  async ({ stream, context, c }) => {
-    await deleteStream(stream, context.config.keyPrefix);
+  async ({ stream, c }) => {
+    await deleteStream(stream);
     return c.body(null, 204);
   },
 );

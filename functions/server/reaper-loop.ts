@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../../shared/config.ts";
 import { WeirError } from "../../shared/errors.ts";
-import { lastRun } from "../../shared/reaper-runs.ts";
+import { lastRun } from "../../shared/reaper/runs.ts";
 import type { Connection } from "../../shared/redis/connection.ts";
 import { Redis } from "../../shared/redis/redis.ts";
 import { log } from "../log.ts";

@@ -9,7 +9,7 @@ import { needed } from "./parts/needed.lua.ts";
  *       of the content (with `once`), for each message the lengths of its fields and values as JSON (-1 for a long one),
  *       the short ones in a row, the long ones
  * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded } (the last two where it looked):
- *         'appended', ids | 'replayed', ids | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group
+ *         'appended', ids | 'repeated', ids | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group
  *
  * A missing or wrong key shows at the first XADD, and Redis checks memory before a script's first write only; should one
  * fail in the middle all the same (at the very end of the id space), those before it are taken back.
@@ -45,7 +45,7 @@ if once then
     local seenIncarnation, seenFingerprint, ids = seen:match('^(%S*)\\n(%S*)\\n(.*)$')
     if seenIncarnation == incarnation then
       if seenFingerprint ~= fingerprint then return answer('mismatch') end
-      return answer('replayed', ids)
+      return answer('repeated', ids)
     end
   end
 end

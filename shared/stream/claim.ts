@@ -3,8 +3,9 @@ import { leaseFormat } from "../lease.ts";
 import { asArray, asNumber } from "../redis/reply.ts";
 import { claimScript } from "../scripts/claim.lua.ts";
 import { BATCH_BYTES, DeliveryReader } from "./delivery.ts";
+import { sendToGroup } from "./missing.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
-import { type EventStream, groupKeys, sendToGroup } from "./stream.ts";
+import { type EventStream, groupKeys } from "./stream.ts";
 
 export interface ClaimRequest {
   readonly consumer: string;

@@ -5,11 +5,12 @@ import type { Call } from "../redis/redis.ts";
 import { asArray, asArrayOrEmpty, asNumber, asText } from "../redis/reply.ts";
 import { reclaimPollScript } from "../scripts/reclaim-poll.lua.ts";
 import { BATCH_BYTES, DeliveryReader, roomFor } from "./delivery.ts";
+import { groupError } from "./missing.ts";
 import { isReclaimPoll, nextPoll, readPollState, writePollState } from "./poll-state.ts";
 import { decodeGap, type Gap, GROUP_DEFAULTS } from "./settings.ts";
 import type { CachedGroup, SettingsCache } from "./settings-cache.ts";
 import { latestAcked, planSettle, type Settled, type SettleRequest } from "./settle.ts";
-import { type EventStream, groupError, groupKeys } from "./stream.ts";
+import { type EventStream, groupKeys } from "./stream.ts";
 
 export interface ConsumeRequest extends SettleRequest {
   readonly consumer: string;

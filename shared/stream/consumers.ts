@@ -2,9 +2,10 @@ import { WeirError } from "../errors.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { listConsumersScript } from "../scripts/list-consumers.lua.ts";
 import { removeConsumerScript } from "../scripts/remove-consumer.lua.ts";
-import type { Page } from "./inspect.ts";
+import { sendToGroup } from "./missing.ts";
+import { type Page, type PageQuery, pageByName } from "./page.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
-import { type EventStream, groupKeys, sendToGroup } from "./stream.ts";
+import { type EventStream, groupKeys } from "./stream.ts";
 
 export interface ConsumerInfo {
   readonly name: string;
@@ -18,26 +19,18 @@ export interface ConsumerInfo {
  * Lists a group's consumers by name.
  * @throws {WeirError} `unknown-stream`, `unknown-group`
  */
-export async function listConsumers(
-  stream: EventStream,
-  group: string,
-  { cursor = "", limit }: { cursor?: string | undefined; limit: number },
-): Promise<Page<ConsumerInfo>> {
+export async function listConsumers(stream: EventStream, group: string, query: PageQuery): Promise<Page<ConsumerInfo>> {
   const { keys } = stream;
   const reply = await sendToGroup(stream, group, {
     script: listConsumersScript,
     keys: [keys.stream, keys.config, keys.againDue(group)],
     args: [group, GROUP_DEFAULTS.ackWaitMs],
   });
-  const all = asArray(reply)
-    .map((row) => {
-      const [name, pending, idleMs] = asArray(row);
-      return { name: asText(name), pending: asNumber(pending), idleMs: asNumber(idleMs) };
-    })
-    .filter(({ name }) => name > cursor)
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
-  const items = all.slice(0, limit);
-  return { items, next: all.length > limit ? (items.at(-1)?.name ?? null) : null };
+  const consumers = asArray(reply).map((row) => {
+    const [name, pending, idleMs] = asArray(row);
+    return { name: asText(name), pending: asNumber(pending), idleMs: asNumber(idleMs) };
+  });
+  return pageByName(consumers, query);
 }
 
 /**

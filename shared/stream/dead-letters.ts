@@ -8,10 +8,11 @@ import { asArray, asNumber, asTextOrNull } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
 import { deleteDeadLettersScript } from "../scripts/delete-dead-letters.lua.ts";
 import { redriveScript } from "../scripts/redrive.lua.ts";
-import type { Page } from "./inspect.ts";
 import { decodeRange, rangeCall } from "./messages.ts";
+import { groupError, probeGroup, sendToGroup } from "./missing.ts";
+import type { Page } from "./page.ts";
 import { inSteps } from "./steps.ts";
-import { type EventStream, groupError, groupKeys, sendToGroup } from "./stream.ts";
+import { type EventStream, groupKeys } from "./stream.ts";
 
 /** Why a message went to the dead letters. */
 export const DEAD_LETTER_REASONS = ["max-deliveries", "rejected", "payload-missing", "trimmed"] as const;
@@ -48,7 +49,7 @@ export async function listDeadLetters(
 ): Promise<Page<DeadLetter>> {
   const { keys, redis } = stream;
   const [probe = null, reply = null] = await redis.pipeline([
-    ["XPENDING", keys.stream, group],
+    probeGroup(stream, group),
     rangeCall(keys.dead(group), keys.config, { order: "asc", cursor, limit }),
   ]);
   if (probe instanceof ReplyError) throw await groupError(stream, group, probe);
@@ -71,7 +72,7 @@ export async function listDeadLetters(
 export async function getDeadLetter(stream: EventStream, group: string, id: string): Promise<DeadLetter> {
   const { keys, redis } = stream;
   const [probe = null, reply = null] = await redis.pipeline([
-    ["XPENDING", keys.stream, group],
+    probeGroup(stream, group),
     ["XRANGE", keys.dead(group), id, id],
   ]);
   if (probe instanceof ReplyError) throw await groupError(stream, group, probe);
@@ -98,8 +99,8 @@ export interface Redrive {
  */
 export async function redrive(stream: EventStream, group: string, request: Redrive): Promise<number> {
   const { ids, reason = "", type = "", limit } = request;
-  return inSteps(ids === undefined ? { from: "-" } : { ids }, limit, async (most, ...selection) => {
-    const args = [group, reason, type, most, ...selection];
+  return inSteps(ids === undefined ? { from: "-" } : { ids }, limit, async (max, ...selection) => {
+    const args = [group, reason, type, max, ...selection];
     const call = { script: redriveScript, keys: groupKeys(stream, group), args };
     const [count, last = null] = asArray(await sendToGroup(stream, group, call));
     return { count: asNumber(count), last: asTextOrNull(last) };

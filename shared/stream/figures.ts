@@ -1,10 +1,12 @@
-import { registryKey, type StreamKeys, streamKeys } from "../keys.ts";
+import { type StreamKeys, streamKeys } from "../keys.ts";
 import { type Reply, ReplyError } from "../redis/connection.ts";
-import { type Redis, unwrap } from "../redis/redis.ts";
+import type { Redis } from "../redis/redis.ts";
 import { asArray, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
 import { streamFiguresScript } from "../scripts/stream-figures.lua.ts";
 import { findLag, type GroupInfo } from "./inspect.ts";
+import { isNoSuchKey } from "./missing.ts";
+import { registeredNames } from "./registry.ts";
 
 /** A stream's figures, without any payload. */
 export interface StreamFigures {
@@ -22,7 +24,7 @@ export interface GroupFigures extends Pick<GroupInfo, "name" | "lag" | "lagIs" |
   /** What Redis itself has as pending. */
   readonly pending: number;
   /** What was handed out of the side store and not settled. */
-  readonly handedAgain: number;
+  readonly inHand: number;
   readonly delayed: number;
   readonly deadLetters: number;
   readonly entriesRead: number | null;
@@ -37,24 +39,16 @@ export interface AllFigures {
   readonly errors: number;
 }
 
-/** Streams in one round trip. With {@link MOST_STREAMS}, 40 of the 50 round trips of the free plan. */
+/** Streams in one round trip. With {@link MAX_STREAMS}, 40 of the 50 round trips of the free plan. */
 const STREAMS_AT_ONCE = 250;
-const MOST_STREAMS = 10_000;
+const MAX_STREAMS = 10_000;
 
 /**
  * Reads the figures of all registered streams.
  * @throws {WeirError} `redis-unavailable` when Redis is not there; a fault of one stream leaves that one out
  */
 export async function readAllFigures(redis: Redis, keyPrefix: string): Promise<AllFigures> {
-  const registry = registryKey(keyPrefix);
-  const [listed, counted] = (
-    await redis.pipeline([
-      ["ZRANGE", registry, 0, MOST_STREAMS - 1],
-      ["ZCARD", registry],
-    ])
-  ).map(unwrap);
-  const names = asArray(listed).map(asText);
-  const registered = asNumber(counted);
+  const { names, registered } = await registeredNames(redis, keyPrefix, MAX_STREAMS);
   const streams: StreamFigures[] = [];
   let errors = Math.max(0, registered - names.length);
   for (let i = 0; i < names.length; i += STREAMS_AT_ONCE) {
@@ -67,7 +61,7 @@ export async function readAllFigures(redis: Redis, keyPrefix: string): Promise<A
         streams.push(figures);
         errors += unnamed;
         // A name without a stream is about to be created, or to be forgotten.
-      } else if (!/no such key/i.test(outcome.message)) errors += 1;
+      } else if (!isNoSuchKey(outcome)) errors += 1;
     }
   }
   return { streams, registered, errors };
@@ -94,8 +88,7 @@ export function decodeFigures(name: string, reply: Reply): { figures: StreamFigu
 }
 
 function decodeGroup(row: Reply, { length, firstId, lastGeneratedId }: Omit<StreamFigures, "groups">): GroupFigures {
-  const [name, consumers, pending, delivered, entriesRead, lag, oldest, deadLetters, handedAgain, delayed] =
-    asArray(row);
+  const [name, consumers, pending, delivered, entriesRead, lag, oldest, deadLetters, inHand, delayed] = asArray(row);
   const lastDeliveredId = asText(delivered);
   const lastId = lastGeneratedId === "0-0" ? null : lastGeneratedId;
   return {
@@ -107,7 +100,7 @@ function decodeGroup(row: Reply, { length, firstId, lastGeneratedId }: Omit<Stre
     ...findLag({ lag: asNumberOrNull(lag), lastDeliveredId }, { length, firstId, lastId }),
     oldestPendingId: asTextOrNull(oldest),
     deadLetters: asNumber(deadLetters),
-    handedAgain: asNumber(handedAgain),
+    inHand: asNumber(inHand),
     delayed: asNumber(delayed),
   };
 }

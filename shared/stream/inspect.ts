@@ -1,8 +1,10 @@
 import { compareIds, timeOfId } from "../ids.ts";
-import { registryKey, streamKeys } from "../keys.ts";
-import { type Command, type Outcome, type Reply, ReplyError } from "../redis/connection.ts";
-import { type Redis, unwrap } from "../redis/redis.ts";
-import { asArray, asMap, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
+import type { Command, Reply } from "../redis/connection.ts";
+import { unwrap } from "../redis/redis.ts";
+import { asArray, asMap, asNumber, asTextOrNull } from "../redis/reply.ts";
+import { decodeGroupFacts, decodeStreamFacts, type GroupFacts, type StreamFacts } from "../redis/xinfo.ts";
+import { probeGroup, unknownGroup, unwrapOfStream } from "./missing.ts";
+import { type Page, type PageQuery, pageByName } from "./page.ts";
 import {
   decodeGroupConfig,
   decodeGroupGap,
@@ -11,13 +13,7 @@ import {
   type GroupConfig,
   type StreamConfig,
 } from "./settings.ts";
-import { type EventStream, unknownGroup, unknownStream } from "./stream.ts";
-
-/** A page of a list: `next` goes back as cursor, null at the end. */
-export interface Page<Item> {
-  readonly items: readonly Item[];
-  readonly next: string | null;
-}
+import type { EventStream } from "./stream.ts";
 
 export interface StreamInfo {
   readonly name: string;
@@ -53,47 +49,18 @@ export interface GroupInfo {
 
 /** @throws {WeirError} `unknown-stream`; `conflict` when the key holds another type of value */
 export async function streamInfo(stream: EventStream): Promise<StreamInfo> {
-  const [info, config] = await stream.redis.pipeline([
+  const [info, config = null] = await stream.redis.pipeline([
     ["XINFO", "STREAM", stream.keys.stream],
     ["HGETALL", stream.keys.config],
   ]);
-  const figures = decodeStreamFigures(stream, info);
-  const { name } = stream;
-  const { length, firstId, lastId, groups } = figures;
-  return { name, length, firstId, lastId, groups, config: decodeStreamConfig(asMap(unwrap(config ?? null))) };
+  const { length, firstId, lastGeneratedId, groups } = decodeStreamFacts(unwrapOfStream(stream, info));
+  const lastId = lastIdOf(lastGeneratedId);
+  return { name: stream.name, length, firstId, lastId, groups, config: decodeStreamConfig(asMap(unwrap(config))) };
 }
 
-function decodeStreamFigures(stream: EventStream, info: Outcome = null) {
-  // XINFO says "no such key" without a code word of its own.
-  if (info instanceof ReplyError && /no such key/i.test(info.message)) throw unknownStream(stream);
-  const figures = asMap(unwrap(info));
-  const firstEntry = figures.get("first-entry") ?? null;
-  const lastGenerated = asText(figures.get("last-generated-id"));
-  return {
-    length: asNumber(figures.get("length")),
-    firstId: firstEntry === null ? null : asText(asArray(firstEntry)[0]),
-    lastId: lastGenerated === "0-0" ? null : lastGenerated,
-    groups: asNumber(figures.get("groups")),
-  };
-}
-
-/** Lists the registered streams by name. */
-export async function listStreams(
-  redis: Redis,
-  keyPrefix: string,
-  { cursor = "", limit }: { cursor?: string | undefined; limit: number },
-): Promise<Page<{ name: string; length: number }>> {
-  const names = asArray(await redis.send(["ZRANGE", registryKey(keyPrefix), 0, -1])).map(asText);
-  const page = names.filter((name) => name > cursor).sort();
-  const shown = page.slice(0, limit);
-  const lengths =
-    shown.length === 0 ? [] : await redis.pipeline(shown.map((name) => ["XLEN", streamKeys(keyPrefix, name).stream]));
-  const items = shown.flatMap((name, i) => {
-    const length = lengths[i];
-    // A key that another client put a value of another type into is no stream.
-    return typeof length === "number" ? [{ name, length }] : [];
-  });
-  return { items, next: page.length > limit ? (shown.at(-1) ?? null) : null };
+/** null before the first. */
+function lastIdOf(lastGeneratedId: string): string | null {
+  return lastGeneratedId === "0-0" ? null : lastGeneratedId;
 }
 
 /**
@@ -101,48 +68,52 @@ export async function listStreams(
  * @param nowMs for the age of the oldest pending message
  * @throws {WeirError} `unknown-stream`
  */
-export async function listGroups(
-  stream: EventStream,
-  { cursor = "", limit }: { cursor?: string | undefined; limit: number },
-  nowMs: number,
-): Promise<Page<GroupInfo>> {
-  const found = await readGroups(stream, nowMs, (name) => name > cursor, limit + 1);
-  const items = found.slice(0, limit);
-  return { items, next: found.length > limit ? (items.at(-1)?.name ?? null) : null };
+export async function listGroups(stream: EventStream, query: PageQuery, nowMs: number): Promise<Page<GroupInfo>> {
+  const snapshot = await readSnapshot(stream);
+  const { items, next } = pageByName(snapshot.groups, query);
+  return { items: await describeGroups(stream, snapshot, items, nowMs), next };
 }
 
 /** @throws {WeirError} `unknown-stream`, `unknown-group` */
 export async function groupInfo(stream: EventStream, group: string, nowMs: number): Promise<GroupInfo> {
-  const [found] = await readGroups(stream, nowMs, (name) => name === group, 1);
+  const snapshot = await readSnapshot(stream);
+  const wanted = snapshot.groups.filter(({ name }) => name === group);
+  const [found] = await describeGroups(stream, snapshot, wanted, nowMs);
   if (found === undefined) throw unknownGroup(stream, group);
   return found;
 }
 
-/** The groups whose names are wanted, by name; two round trips, and four commands for each of them. */
-async function readGroups(
-  stream: EventStream,
-  nowMs: number,
-  wanted: (name: string) => boolean,
-  most: number,
-): Promise<GroupInfo[]> {
+/** A stream with its groups and settings. */
+interface Snapshot {
+  readonly facts: StreamFacts;
+  readonly groups: readonly GroupFacts[];
+  readonly settings: ReadonlyMap<string, Reply>;
+}
+
+async function readSnapshot(stream: EventStream): Promise<Snapshot> {
   const { keys, redis } = stream;
-  const [info, groups, config] = await redis.pipeline([
+  const [info, groups = null, config = null] = await redis.pipeline([
     ["XINFO", "STREAM", keys.stream],
     ["XINFO", "GROUPS", keys.stream],
     ["HGETALL", keys.config],
   ]);
-  const figures = decodeStreamFigures(stream, info);
-  const settings = asMap(unwrap(config ?? null));
-  const shown = asArray(unwrap(groups ?? null))
-    .map(decodeGroup)
-    .filter(({ name }) => wanted(name))
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .slice(0, most);
-  const details = await groupDetails(stream, shown, nowMs);
-  return shown.map((group, i) => ({
+  const facts = decodeStreamFacts(unwrapOfStream(stream, info));
+  return { facts, groups: decodeGroupFacts(unwrap(groups)), settings: asMap(unwrap(config)) };
+}
+
+/** One more round trip, and four commands for each group. */
+async function describeGroups(
+  stream: EventStream,
+  { facts, settings }: Snapshot,
+  groups: readonly GroupFacts[],
+  nowMs: number,
+): Promise<GroupInfo[]> {
+  const { length, firstId, lastGeneratedId } = facts;
+  const details = await groupDetails(stream, groups, nowMs);
+  return groups.map((group, i) => ({
     ...group,
-    ...findLag(group, figures),
-    pending: group.pending + (details[i]?.handedAgain ?? 0),
+    ...findLag(group, { length, firstId, lastId: lastIdOf(lastGeneratedId) }),
+    pending: group.pending + (details[i]?.inHand ?? 0),
     delayed: details[i]?.delayed ?? 0,
     oldestPendingMs: details[i]?.oldestPendingMs ?? null,
     deadLetters: details[i]?.deadLetters ?? 0,
@@ -151,34 +122,23 @@ async function readGroups(
   }));
 }
 
-function decodeGroup(reply: Reply) {
-  const group = asMap(reply);
-  return {
-    name: asText(group.get("name")),
-    lag: asNumberOrNull(group.get("lag")),
-    pending: asNumber(group.get("pending")),
-    lastDeliveredId: asText(group.get("last-delivered-id")),
-    consumers: asNumber(group.get("consumers")),
-  };
-}
-
 interface GroupDetails {
   readonly oldestPendingMs: number | null;
   readonly deadLetters: number;
-  /** What was handed out of the side store. */
-  readonly handedAgain: number;
+  /** What was handed out of the side store and not settled. */
+  readonly inHand: number;
   readonly delayed: number;
 }
 
 async function groupDetails(
-  { keys, redis }: EventStream,
+  stream: EventStream,
   groups: readonly { readonly name: string }[],
   nowMs: number,
 ): Promise<GroupDetails[]> {
-  if (groups.length === 0) return [];
+  const { keys, redis } = stream;
   const outcomes = await redis.pipeline(
     groups.flatMap(({ name }): Command[] => [
-      ["XPENDING", keys.stream, name],
+      probeGroup(stream, name),
       ["XLEN", keys.dead(name)],
       // The side store: what is handed out has negative scores, what waits positive ones.
       ["ZCOUNT", keys.againDue(name), "-inf", "(0"],
@@ -186,12 +146,12 @@ async function groupDetails(
     ]),
   );
   return groups.map((_, i) => {
-    const [summary = null, deadLetters, handedAgain, delayed] = outcomes.slice(4 * i, 4 * i + 4).map(unwrap);
+    const [summary = null, deadLetters, inHand, delayed] = outcomes.slice(4 * i, 4 * i + 4).map(unwrap);
     const oldest = asTextOrNull(asArray(summary)[1]);
     return {
       oldestPendingMs: oldest === null ? null : Math.max(0, nowMs - timeOfId(oldest)),
       deadLetters: asNumber(deadLetters),
-      handedAgain: asNumber(handedAgain),
+      inHand: asNumber(inHand),
       delayed: asNumber(delayed),
     };
   });

@@ -1,12 +1,13 @@
 import { WeirError } from "../errors.ts";
-import { idBefore, type Position } from "../ids.ts";
-import { registryKey } from "../keys.ts";
 import { asText, asTextOrNull } from "../redis/reply.ts";
 import { configureGroupScript } from "../scripts/configure-group.lua.ts";
 import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
 import { deleteGroupScript } from "../scripts/delete-group.lua.ts";
 import { deleteStreamScript } from "../scripts/delete-stream.lua.ts";
 import { type StreamInfo, streamInfo } from "./inspect.ts";
+import { unknownGroup, unknownStream } from "./missing.ts";
+import { lastReadBefore, nameOfStart, type Position } from "./position.ts";
+import { forgetCall, registerCall } from "./registry.ts";
 import {
   type ALERT_FIELDS,
   GROUP_DEFAULTS,
@@ -15,8 +16,7 @@ import {
   type Patch,
   patchArguments,
 } from "./settings.ts";
-import { type EventStream, groupKeys, unknownGroup, unknownStream } from "./stream.ts";
-import { forgetStreamCall } from "./upkeep.ts";
+import { type EventStream, groupKeys } from "./stream.ts";
 
 export type StreamPatch = Patch<
   | "maxAgeMs"
@@ -40,19 +40,18 @@ export type GroupPatch = Patch<
  */
 export async function configureStream(
   stream: EventStream,
-  keyPrefix: string,
   patch: StreamPatch,
   nowMs: number,
 ): Promise<{ created: boolean; info: StreamInfo }> {
-  const { redis, keys, name } = stream;
-  await redis.send(["ZADD", registryKey(keyPrefix), nowMs, name]);
+  const { redis, keys } = stream;
+  await redis.send(registerCall(stream, nowMs));
   const call = { script: configureStreamScript, keys: [keys.stream, keys.config] };
   const created = await redis
     .send({ ...call, args: [crypto.randomUUID(), ...patchArguments(patch)] })
     .catch(async (error: unknown) => {
       // What is no stream must not stay in the list of streams.
       if (error instanceof WeirError && error.code === "conflict") {
-        await redis.send(forgetStreamCall(keyPrefix, name, String(nowMs)));
+        await redis.send(forgetCall(stream, String(nowMs)));
       }
       throw error;
     });
@@ -63,16 +62,16 @@ export async function configureStream(
  * Deletes a stream with its groups, settings and dead letters.
  * @throws {WeirError} `unknown-stream`
  */
-export async function deleteStream(stream: EventStream, keyPrefix: string): Promise<void> {
-  const { keys, redis, name } = stream;
-  const registered = asTextOrNull(await redis.send(["ZSCORE", registryKey(keyPrefix), name]));
+export async function deleteStream(stream: EventStream): Promise<void> {
+  const { keys, redis, registry, name } = stream;
+  const registered = asTextOrNull(await redis.send(["ZSCORE", registry, name]));
   const deleted = await redis.send({
     script: deleteStreamScript,
     keys: [keys.stream, keys.config],
     args: [keys.dead(""), keys.again(""), keys.againDue("")],
   });
   // The registry last: a crash in between leaves a name that the reaper forgets. A PUT in between registers it anew.
-  if (registered !== null) await redis.send(forgetStreamCall(keyPrefix, name, registered));
+  if (registered !== null) await redis.send(forgetCall(stream, registered));
   if (deleted !== 1) throw unknownStream(stream);
 }
 
@@ -124,24 +123,4 @@ export async function deleteGroup(stream: EventStream, group: string): Promise<v
   });
   if (outcome === "unknown-stream") throw unknownStream(stream);
   if (outcome === "unknown-group") throw unknownGroup(stream, group);
-}
-
-/** A start as it is remembered, so that a repeated PUT with the same one is no conflict. */
-function nameOfStart(start: Position | undefined): string {
-  if (start === undefined) return "";
-  if (start.kind === "first") return "earliest";
-  if (start.kind === "last") return "latest";
-  return start.kind === "id" ? start.id : String(start.ms);
-}
-
-/** The id that a group which starts there has read up to. A start at an id reads on after it, as in Redis. */
-export function lastReadBefore(start: Position | undefined): string {
-  if (start === undefined || start.kind === "last") return "$";
-  if (start.kind === "first") return "0-0";
-  return start.kind === "id" ? start.id : idBefore(start.ms);
-}
-
-/** Lets the reaper's next run visit the stream, however quiet it is. */
-export async function visitSoon({ redis, name }: EventStream, keyPrefix: string, nowMs: number): Promise<void> {
-  await redis.send(["ZADD", registryKey(keyPrefix), "XX", nowMs, name]);
 }

@@ -1,18 +1,19 @@
 import { WeirError } from "../errors.ts";
-import type { Position } from "../ids.ts";
 import { decodeEntry, type Entry, messageJson } from "../message.ts";
 import type { Reply } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
 import { asArray } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
 import { readRangeScript } from "../scripts/read-range.lua.ts";
-import type { Page } from "./inspect.ts";
-import { type EventStream, unknownStream } from "./stream.ts";
+import { unknownStream } from "./missing.ts";
+import type { Page } from "./page.ts";
+import { type Position, rangeBound } from "./position.ts";
+import type { EventStream } from "./stream.ts";
 
 /** A page of messages holds at most about this much: Upstash refuses to send a reply above 10 MB. */
 const PAGE_BYTES = 8 * 1024 * 1024;
 
-export interface ReplayQuery {
+export interface ReadQuery {
   readonly start?: Position | undefined;
   readonly end?: Position | undefined;
   readonly order: "asc" | "desc";
@@ -25,7 +26,7 @@ export interface ReplayQuery {
  * Reads a range of messages, as JSON texts, in either order; touches no group.
  * @throws {WeirError} `unknown-stream`
  */
-export async function replay(stream: EventStream, query: ReplayQuery): Promise<Page<string>> {
+export async function readMessages(stream: EventStream, query: ReadQuery): Promise<Page<string>> {
   const { keys, redis } = stream;
   const page = decodeRange(await redis.send(rangeCall(keys.stream, keys.config, query)));
   if (page === undefined) throw unknownStream(stream);
@@ -36,8 +37,8 @@ export async function replay(stream: EventStream, query: ReplayQuery): Promise<P
  * One page of a stream's entries, as a call.
  * @param config the config hash of the stream that the messages are of: it says how large they may be
  */
-export function rangeCall(key: string, config: string, { start, end, order, cursor, limit }: ReplayQuery): ScriptCall {
-  const [low, high] = [boundOf(start, "-"), boundOf(end, "+")];
+export function rangeCall(key: string, config: string, { start, end, order, cursor, limit }: ReadQuery): ScriptCall {
+  const [low, high] = [rangeBound(start, "-"), rangeBound(end, "+")];
   const after = cursor === undefined ? undefined : `(${cursor}`;
   const bounds = order === "asc" ? ["XRANGE", after ?? low, high] : ["XREVRANGE", after ?? high, low];
   return {
@@ -53,14 +54,6 @@ export function decodeRange(reply: Reply): Page<Entry> | undefined {
   if (entries === "unknown-stream") return undefined;
   const items = asArray(entries).map(decodeEntry);
   return { items, next: more === 1 ? (items.at(-1)?.id ?? null) : null };
-}
-
-/** An incomplete id (ms alone) is the first of that millisecond as a start, and the last as an end: Redis' own rule. */
-export function boundOf(position: Position | undefined, fallback: "-" | "+"): string {
-  if (position === undefined) return fallback;
-  if (position.kind === "first") return "-";
-  if (position.kind === "last") return "+";
-  return position.kind === "id" ? position.id : String(position.ms);
 }
 
 /**

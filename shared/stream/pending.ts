@@ -2,9 +2,10 @@ import { parseEntryId } from "../ids.ts";
 import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { listPendingScript } from "../scripts/list-pending.lua.ts";
-import type { Page } from "./inspect.ts";
+import { sendToGroup } from "./missing.ts";
+import type { Page } from "./page.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
-import { type EventStream, sendToGroup } from "./stream.ts";
+import type { EventStream } from "./stream.ts";
 
 export interface PendingEntry {
   readonly id: string;

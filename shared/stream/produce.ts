@@ -4,17 +4,18 @@ import { type EncodedMessages, encodeMessages, type NewMessage } from "../messag
 import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { produceScript } from "../scripts/produce.lua.ts";
+import { unknownStream } from "./missing.ts";
 import { STREAM_DEFAULTS } from "./settings.ts";
 import { SettingsCache } from "./settings-cache.ts";
-import { type EventStream, unknownStream } from "./stream.ts";
+import type { EventStream } from "./stream.ts";
 
 /** The least that `maxMessageBytes` can be set to. */
-export const LEAST_MAX_MESSAGE_BYTES = 1024;
+export const MIN_MAX_MESSAGE_BYTES = 1024;
 
 export interface Produced {
   readonly ids: readonly string[];
   /** Whether an earlier request with the same key appended them. */
-  readonly replayed: boolean;
+  readonly repeated: boolean;
 }
 
 /**
@@ -56,8 +57,8 @@ export async function produce(
   if (looks && outcome === "appended") {
     cache.setStream(stream, { maxMessageBytes: asNumber(maxMessageBytes), isBounded: isBounded === 1 });
   }
-  if (outcome === "appended" || outcome === "replayed") {
-    return { ids: asText(detail).split(" "), replayed: outcome === "replayed" };
+  if (outcome === "appended" || outcome === "repeated") {
+    return { ids: asText(detail).split(" "), repeated: outcome === "repeated" };
   }
   throw refusal(stream, asText(outcome), detail, sizes);
 }

@@ -1,11 +1,10 @@
-import type { Position } from "../ids.ts";
 import { asArray, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
 import { replayScript } from "../scripts/replay.lua.ts";
 import { seekScript } from "../scripts/seek.lua.ts";
-import { lastReadBefore } from "./manage.ts";
-import { boundOf } from "./messages.ts";
+import { sendToGroup } from "./missing.ts";
+import { lastReadBefore, type Position, rangeBound } from "./position.ts";
 import { inSteps } from "./steps.ts";
-import { type EventStream, sendToGroup } from "./stream.ts";
+import type { EventStream } from "./stream.ts";
 
 /** Two ways for a group to get messages again: moving its cursor, and copies beside it. */
 
@@ -41,13 +40,13 @@ export interface GroupReplay {
 export async function replayToGroup(stream: EventStream, group: string, request: GroupReplay): Promise<number> {
   const { ids, start, end, type = "", limit } = request;
   const { keys } = stream;
-  const from = boundOf(start, "-");
-  return inSteps(ids === undefined ? { from } : { ids }, limit, async (most, ...selection) => {
-    const until = selection[0] === "range" ? [boundOf(end, "+")] : [];
+  const from = rangeBound(start, "-");
+  return inSteps(ids === undefined ? { from } : { ids }, limit, async (max, ...selection) => {
+    const until = selection[0] === "range" ? [rangeBound(end, "+")] : [];
     const call = {
       script: replayScript,
       keys: [keys.stream, keys.config, keys.again(group), keys.againDue(group)],
-      args: [group, type, most, ...selection, ...until],
+      args: [group, type, max, ...selection, ...until],
     };
     const [count, last = null] = asArray(await sendToGroup(stream, group, call));
     return { count: asNumber(count), last: asTextOrNull(last) };

@@ -1,13 +1,13 @@
 import { compareIds, sequenceOfId, timeOfId } from "../ids.ts";
-import type { Outcome, Reply } from "../redis/connection.ts";
-import { ReplyError } from "../redis/connection.ts";
+import type { Reply } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
 import { asArray, asMap, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
 import { neededByGroupsScript } from "../scripts/needed-by-groups.lua.ts";
 import { trimScript } from "../scripts/trim.lua.ts";
+import { unwrapOfStream } from "./missing.ts";
 import { decodeStreamConfig, type StreamConfig, type Unfinished } from "./settings.ts";
-import { type EventStream, unknownStream } from "./stream.ts";
+import type { EventStream } from "./stream.ts";
 
 /** Entries that one trim step takes at most. */
 const TRIM_STEP = 10_000;
@@ -70,7 +70,7 @@ export async function trimNow(
   const args = [nowMs, TRIM_STEP, exact ? 1 : 0, keys.dead(""), "given", belowId, maxLength ?? ""];
   for (let trimmed = 0; ; ) {
     const [outcome = null] = await redis.pipeline([{ script: trimScript, keys: [keys.stream, keys.config], args }]);
-    const step = decodeTrimmed(unwrapFor(stream, outcome));
+    const step = decodeTrimmed(unwrapOfStream(stream, outcome));
     trimmed += step.trimmed;
     if (!step.more) return { trimmed, keptFor: step.keptFor };
   }
@@ -121,7 +121,7 @@ export async function forecastRetention(stream: EventStream, nowMs: number): Pro
     ["HGETALL", keys.config],
   ]);
   return forecast(
-    decodeSnapshot(unwrapFor(stream, snapshot)),
+    decodeSnapshot(unwrapOfStream(stream, snapshot)),
     decodeStreamConfig(asMap(unwrap(config))).retention,
     nowMs,
   );
@@ -200,10 +200,4 @@ function decodeSnapshot(reply: Reply): Snapshot {
       };
     }),
   };
-}
-
-/** XINFO says "no such key" without a code word of its own. */
-function unwrapFor(stream: EventStream, outcome: Outcome): Reply {
-  if (outcome instanceof ReplyError && /no such key/i.test(outcome.message)) throw unknownStream(stream);
-  return unwrap(outcome);
 }

@@ -47,8 +47,9 @@ export const ALERT_FIELDS = {
   pending: "alertPending",
   oldestPendingMs: "alertOldestPendingMs",
   deadLetters: "alertDeadLetters",
-} as const;
-export type GroupMetric = keyof typeof ALERT_FIELDS;
+} as const satisfies Readonly<Record<GroupMetric, string>>;
+export const GROUP_METRICS = ["lag", "pending", "oldestPendingMs", "deadLetters"] as const;
+export type GroupMetric = (typeof GROUP_METRICS)[number];
 export type AlertThresholds = { readonly [Metric in GroupMetric]: number | null };
 
 export const STREAM_DEFAULTS: StreamConfig = {

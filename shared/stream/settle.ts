@@ -4,8 +4,9 @@ import { type Outcome, ReplyError } from "../redis/connection.ts";
 import { type Call, unwrap } from "../redis/redis.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { settleScript } from "../scripts/settle.lua.ts";
+import { groupError, probeGroup } from "./missing.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
-import { type EventStream, groupError, groupKeys } from "./stream.ts";
+import { type EventStream, groupKeys } from "./stream.ts";
 
 /** What to do with deliveries, by their leases. A lease is in one of the lists at most. */
 export interface SettleRequest {
@@ -81,7 +82,7 @@ export function planSettle(stream: EventStream, group: string, request: SettleRe
 export async function settle(stream: EventStream, group: string, request: SettleRequest): Promise<Settled> {
   const plan = planSettle(stream, group, request);
   // XACK says 0 for a missing stream or group: XPENDING, cheap however much is pending, tells.
-  const outcomes = await stream.redis.pipeline([["XPENDING", stream.keys.stream, group], ...plan.calls]);
+  const outcomes = await stream.redis.pipeline([probeGroup(stream, group), ...plan.calls]);
   const [probe = null, ...settled] = outcomes;
   if (probe instanceof ReplyError) throw await groupError(stream, group, probe);
   try {

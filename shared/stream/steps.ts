@@ -15,7 +15,7 @@ export interface StepResult {
 export async function inSteps(
   which: { readonly ids: readonly string[] } | { readonly from: string },
   limit: number,
-  step: (most: number, ...selection: ["ids", ...string[]] | ["range", string]) => Promise<StepResult>,
+  step: (max: number, ...selection: ["ids", ...string[]] | ["range", string]) => Promise<StepResult>,
 ): Promise<number> {
   let taken = 0;
   if ("ids" in which) {

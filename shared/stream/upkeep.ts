@@ -1,8 +1,6 @@
-import { registryKey } from "../keys.ts";
 import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
-import { forgetStreamScript } from "../scripts/forget-stream.lua.ts";
 import { removeIdleConsumersScript } from "../scripts/remove-idle-consumers.lua.ts";
 import { sweepScript } from "../scripts/sweep.lua.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
@@ -38,13 +36,8 @@ export function decodeSwept(reply: Reply): Swept {
 export function removeIdleConsumersCall(
   { keys }: EventStream,
   group: string,
-  { leastIdleMs, nowMs }: { leastIdleMs: number; nowMs: number },
+  { minIdleMs, nowMs }: { minIdleMs: number; nowMs: number },
 ): ScriptCall {
-  const args = [group, leastIdleMs, nowMs];
+  const args = [group, minIdleMs, nowMs];
   return { script: removeIdleConsumersScript, keys: [keys.stream, keys.config, keys.againDue(group)], args };
-}
-
-/** Takes a stream that is not there off the registry, unless it was registered anew since. */
-export function forgetStreamCall(keyPrefix: string, name: string, registeredFor: string): ScriptCall {
-  return { script: forgetStreamScript, keys: [registryKey(keyPrefix)], args: [name, registeredFor] };
 }

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import type { JobContext } from "../../scheduled/context.ts";
 import { runReaper } from "../../scheduled/reaper.ts";
-import { listAlerts, noteCompleteCall } from "../../shared/alerts.ts";
 import { alertsKey, registryKey } from "../../shared/keys.ts";
+import { listAlerts, noteCompleteCall } from "../../shared/reaper/alerts.ts";
 import { Redis } from "../../shared/redis/redis.ts";
 import { groupInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup, deleteGroup, deleteStream, type GroupPatch } from "../../shared/stream/manage.ts";
@@ -300,7 +300,7 @@ describe("what is not there any more ends its alert, at once in the list and wit
   const endings: Record<string, (stream: TestStream) => Promise<unknown>> = {
     "the threshold": (stream) => configureGroup(stream, "g", undefined, { alertLag: null }),
     "the group": (stream) => deleteGroup(stream, "g"),
-    "the stream": (stream) => deleteStream(stream, stream.prefix),
+    "the stream": (stream) => deleteStream(stream),
   };
   test.each(Object.keys(endings))("%s", async (what) => {
     const { stream, run, list } = await watchedStream({ alertLag: 0 });
@@ -358,8 +358,8 @@ describe("the reaper itself", () => {
     await produceNumbers(stream, 1_000);
     await poll(stream, "g", { batchSize: 1_000 });
     await age(native, stream, "g");
-    const most = { roundTrips: 1, durationMs: 10_000 };
-    await runReaper(context, { nowMs: START_MS, everyStream: true, most });
+    const max = { roundTrips: 1, durationMs: 10_000 };
+    await runReaper(context, { nowMs: START_MS, everyStream: true, max });
     const about = { stream: null, group: null, metric: "reaperIncomplete", threshold: 0 };
     expect(await list(0)).toEqual([{ ...about, value: 1, since: START_MS, notified: true }]);
     await run(1);
@@ -374,7 +374,7 @@ describe("the reaper itself", () => {
     await stream.redis.send(noteCompleteCall(stream.prefix, START_MS));
     for (const minute of [11, 12]) {
       const options = { nowMs: START_MS + minute * MINUTE_MS, everyStream: true };
-      await runReaper(context, { ...options, most: { roundTrips: 0, durationMs: 1 } });
+      await runReaper(context, { ...options, max: { roundTrips: 0, durationMs: 1 } });
       expect((await list(minute)).map(({ metric }) => metric)).toEqual(["reaperIncomplete", "reaperLateMs"]);
     }
     await run(13);

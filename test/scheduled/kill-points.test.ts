@@ -128,7 +128,7 @@ async function produceMany(stream: TestStream, count: number): Promise<string[]>
 }
 
 /** A stream of 450 messages, of which `g` has been handed 150 and acknowledged 50. */
-async function makeBehind(settings: Parameters<typeof configureStream>[2]) {
+async function makeBehind(settings: Parameters<typeof configureStream>[1]) {
   const stream = await makeStream(["g"], { settings });
   const ids = await produceMany(stream, 450);
   const { messages } = await poll(stream, "g", { batchSize: 150 });
@@ -331,7 +331,7 @@ describe.each([true, false])("killed between any two round trips and done again 
         const prefix = uniquePrefix();
         return { ...openStream(openRedis(), prefix, "made"), prefix };
       },
-      operate: (stream) => configureStream(stream, stream.prefix, { maxLength: 7, unfinished: "drop" }, 5),
+      operate: (stream) => configureStream(stream, { maxLength: 7, unfinished: "drop" }, 5),
       async afterKill({ prefix, keys }) {
         const native = nativeClient();
         if ((await native.exists(keys.stream)) === 0) return;
@@ -351,7 +351,7 @@ describe.each([true, false])("killed between any two round trips and done again 
   test("changing a stream's settings leaves its messages and groups as they are", () =>
     killEverywhere(runsLast, {
       make: () => makeBehind({ maxLength: 1_000 }),
-      operate: (stream) => configureStream(stream, stream.prefix, { maxLength: null, maxAgeMs: 60_000 }, 0),
+      operate: (stream) => configureStream(stream, { maxLength: null, maxAgeMs: 60_000 }, 0),
       afterKill: (stream) => expectPlaces(stream, stream.unfinished, 1),
       async afterRepeat(stream) {
         await expectPlaces(stream, stream.unfinished, 1);
@@ -369,7 +369,7 @@ describe.each([true, false])("killed between any two round trips and done again 
         return stream;
       },
       operate: (stream) =>
-        deleteStream(stream, stream.prefix).catch((error: unknown) => {
+        deleteStream(stream).catch((error: unknown) => {
           if (!(error instanceof WeirError && error.code === "unknown-stream")) throw error;
         }),
       async afterKill({ prefix, name, keys }) {

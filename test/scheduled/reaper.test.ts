@@ -2,14 +2,15 @@ import { expect, test } from "vitest";
 import type { JobContext } from "../../scheduled/context.ts";
 import { runReaper } from "../../scheduled/reaper.ts";
 import { registryKey } from "../../shared/keys.ts";
-import { listRuns } from "../../shared/reaper-runs.ts";
+import { listRuns } from "../../shared/reaper/runs.ts";
 import { type Connection, ConnectionError } from "../../shared/redis/connection.ts";
 import { Redis } from "../../shared/redis/redis.ts";
 import { listConsumers } from "../../shared/stream/consumers.ts";
 import { listDeadLetters } from "../../shared/stream/dead-letters.ts";
-import { groupInfo, listStreams } from "../../shared/stream/inspect.ts";
+import { groupInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup, configureStream } from "../../shared/stream/manage.ts";
 import { listPending } from "../../shared/stream/pending.ts";
+import { listStreams } from "../../shared/stream/registry.ts";
 import { openStream } from "../../shared/stream/stream.ts";
 import { nativeClient, TRANSPORTS } from "../support/redis.ts";
 import {
@@ -172,7 +173,7 @@ test("two runs at once do the work once", async () => {
 
 test("one stream's fault stops none of the others and is in the report", async () => {
   const { stream, native } = await makeWork();
-  await configureStream(openStream(stream.redis, stream.prefix, "a-broken"), stream.prefix, {}, 0);
+  await configureStream(openStream(stream.redis, stream.prefix, "a-broken"), {}, 0);
   await native.del(`${stream.prefix}{a-broken}`);
   await native.set(`${stream.prefix}{a-broken}`, "a string");
   const report = await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true });
@@ -185,12 +186,12 @@ test("a run that meets its budget says so, and the next one goes on where it sto
   for (let i = 0; i < 5; i++) await produceNumbers(stream, 1_000);
   for (let i = 0; i < 20; i++) await poll(stream, "g", { consumer: `dead${i}`, batchSize: 250 });
   await age(nativeClient(), stream, "g");
-  const most = { roundTrips: 5, durationMs: 10_000 };
-  const first = await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true, most });
+  const max = { roundTrips: 5, durationMs: 10_000 };
+  const first = await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true, max });
   expect(first.complete).toBe(false);
   for (
     let i = 0;
-    i < 10 && !(await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true, most })).complete;
+    i < 10 && !(await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true, max })).complete;
     i++
   );
   const { items } = await listPending(stream, "g", { limit: 1_000 });

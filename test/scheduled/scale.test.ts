@@ -35,14 +35,14 @@ test("1,000 streams with 5,000 groups that all have work are served within 50 ro
 
 test("what the budget leaves undone is done first next time: every stream has its turn", async () => {
   const { context, native, prefix } = await makeMany({ streams: 600, groupsEach: 1, pending: 1 });
-  const most = { roundTrips: 6, durationMs: 60_000 };
+  const max = { roundTrips: 6, durationMs: 60_000 };
   const nowMs = Date.now();
-  const first = await runReaper(context, { nowMs, everyStream: false, most });
+  const first = await runReaper(context, { nowMs, everyStream: false, max });
   expect(first.complete).toBe(false);
   expect(first.backlog).toBeGreaterThan(0);
   const reports = [first];
   for (let i = 1; i < 10 && !reports.at(-1)?.complete; i++) {
-    reports.push(await runReaper(context, { nowMs: nowMs + i, everyStream: false, most }));
+    reports.push(await runReaper(context, { nowMs: nowMs + i, everyStream: false, max }));
   }
   const scores = await native.zrange(`${prefix}streams`, "0", "-1", "WITHSCORES");
   expect(scores.filter((_, i) => i % 2 === 1).every((score) => Number(score) > 0)).toBe(true);
@@ -69,6 +69,6 @@ test("a stream that was quiet is visited at once after a PUT, and by a run that 
   await runReaper(context, { nowMs: later, everyStream: false });
   const dueAt = async () => Number(await native.zscore(`${prefix}streams`, "s0"));
   expect(await dueAt()).toBe(later + 15 * MINUTE_MS);
-  await configureStream(openStream(redis, prefix, "s0"), prefix, {}, later + 1);
+  await configureStream(openStream(redis, prefix, "s0"), {}, later + 1);
   expect(await dueAt()).toBe(later + 1);
 });

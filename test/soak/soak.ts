@@ -252,7 +252,7 @@ async function faultsAtEnd(): Promise<string[]> {
 
 try {
   const settings = { maxMessageBytes: 1_024, maxLength: MAX_LENGTH, deleteAcknowledged: 1 };
-  await configureStream(stream, PREFIX, settings, Date.now());
+  await configureStream(stream, settings, Date.now());
   for (const { name } of GROUPS) await configureGroup(stream, name, { kind: "first" }, { ackWaitMs: ACK_WAIT_MS });
   const next = { n: 0 };
   await Promise.all(

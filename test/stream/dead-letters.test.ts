@@ -107,6 +107,6 @@ test("the reaper deletes dead letters that are past their age, and costs nothing
   expect((await run(Date.now() + 13 * DAY_MS)).groups).toEqual([]);
   expect((await run(Date.now() + 15 * DAY_MS)).groups).toMatchObject([{ group: "g", deadLettersExpired: 3 }]);
   expect(await lettersOf(stream)).toEqual([]);
-  await configureStream(stream, stream.prefix, { deadLetterMaxAgeMs: 60_000 }, 0);
+  await configureStream(stream, { deadLetterMaxAgeMs: 60_000 }, 0);
   expect((await run(Date.now() + 16 * DAY_MS)).groups).toEqual([]);
 });

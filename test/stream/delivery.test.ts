@@ -206,13 +206,13 @@ describe("a poll costs", () => {
 test("a stream that was deleted is gone with its groups, and a new one of that name starts afresh", async () => {
   const stream = await makeStream(["g"]);
   const { ids } = await produce(stream, [{ data: "1" }], "key");
-  await deleteStream(stream, stream.prefix);
+  await deleteStream(stream);
   await expect(produce(stream, [{ data: "1" }])).rejects.toMatchObject({ code: "unknown-stream" });
   await expect(poll(stream, "g")).rejects.toMatchObject({ code: "unknown-stream" });
-  await configureStream(stream, stream.prefix, {}, Date.now());
+  await configureStream(stream, {}, Date.now());
   await expect(poll(stream, "g")).rejects.toMatchObject({ code: "unknown-group" });
   const again = await produce(stream, [{ data: "1" }], "key");
-  expect(again).toMatchObject({ replayed: false });
+  expect(again).toMatchObject({ repeated: false });
   expect(again.ids).not.toEqual(ids);
 });
 

@@ -45,7 +45,7 @@ async function makeStream(settings: StreamPatch = {}, given?: OwnRedis): Promise
   const own = given ?? (await ownRedis());
   streams += 1;
   const stream = openStream(own.open("tcp"), PREFIX, `s${streams}`);
-  await configureStream(stream, PREFIX, { maxMessageBytes: 1_024, ...settings }, 0);
+  await configureStream(stream, { maxMessageBytes: 1_024, ...settings }, 0);
   await configureGroup(stream, "g", FIRST, {});
   return { ...stream, own, prefix: PREFIX, ids: await produceNumbers(stream, 10) };
 }
@@ -293,8 +293,8 @@ test("produce is refused and nothing is written; a repeat with the same key appe
   expect(await outcomeOf(produce(stream, messages, "key"))).toBe("redis-full");
   expect(await streamInfo(stream)).toMatchObject({ length: 10, lastId: stream.ids.at(-1) });
   await free(stream);
-  const { ids, replayed } = await produce(stream, messages, "key");
-  expect(replayed).toBe(false);
+  const { ids, repeated } = await produce(stream, messages, "key");
+  expect(repeated).toBe(false);
   expect((await produce(stream, messages, "key")).ids).toEqual(ids);
   expect(await streamInfo(stream)).toMatchObject({ length: 110 });
 });
@@ -310,7 +310,7 @@ test("produce of 100 messages is done or refused as a whole at every level of me
     outcomes.add(outcome);
     await free(stream);
     expect(await streamInfo(stream), `level ${level}`).toMatchObject({ length: outcome === "done" ? 110 : 10 });
-    expect((await produce(stream, messages, "key")).replayed, `level ${level}`).toBe(outcome === "done");
+    expect((await produce(stream, messages, "key")).repeated, `level ${level}`).toBe(outcome === "done");
   }
   expect([...outcomes].sort()).toEqual(["done", "redis-full"]);
 });

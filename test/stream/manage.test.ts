@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
 import { registryKey } from "../../shared/keys.ts";
-import { groupInfo, listStreams, streamInfo } from "../../shared/stream/inspect.ts";
+import { groupInfo, streamInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup, configureStream, deleteGroup, deleteStream } from "../../shared/stream/manage.ts";
 import { listPending } from "../../shared/stream/pending.ts";
 import { produce } from "../../shared/stream/produce.ts";
+import { listStreams } from "../../shared/stream/registry.ts";
 import { replayToGroup } from "../../shared/stream/reread.ts";
 import { openStream } from "../../shared/stream/stream.ts";
 import { nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
@@ -17,20 +18,20 @@ function unmade(name = "s") {
 test("a key of another client's is not deleted, and a name that is no stream is not listed", async () => {
   const { prefix, stream, native } = unmade();
   await native.set(stream.keys.config, "another's");
-  await expect(configureStream(stream, prefix, {}, 0)).rejects.toMatchObject({ code: "conflict" });
-  await expect(deleteStream(stream, prefix)).rejects.toMatchObject({ code: "conflict" });
+  await expect(configureStream(stream, {}, 0)).rejects.toMatchObject({ code: "conflict" });
+  await expect(deleteStream(stream)).rejects.toMatchObject({ code: "conflict" });
   expect(await native.get(stream.keys.config)).toBe("another's");
   expect(await listStreams(stream.redis, prefix, { limit: 10 })).toEqual({ items: [], next: null });
   await native.del(stream.keys.config);
   await native.set(stream.keys.stream, "another's");
-  await expect(configureStream(stream, prefix, {}, 0)).rejects.toMatchObject({ code: "conflict" });
+  await expect(configureStream(stream, {}, 0)).rejects.toMatchObject({ code: "conflict" });
   expect(await native.zcard(registryKey(prefix))).toBe(0);
 });
 
 test("a stream is not created when it cannot be registered", async () => {
   const { prefix, stream, native } = unmade();
   await native.set(registryKey(prefix), "another's");
-  await expect(configureStream(stream, prefix, {}, 0)).rejects.toMatchObject({ code: "conflict" });
+  await expect(configureStream(stream, {}, 0)).rejects.toMatchObject({ code: "conflict" });
   expect(await native.exists(stream.keys.stream)).toBe(0);
 });
 
@@ -60,8 +61,8 @@ test("producing is all or nothing, also at the very end of the id space", async 
 
 test("settings that are absent stay, null goes back to the default, and a start is remembered", async () => {
   const stream = await makeStream();
-  await configureStream(stream, stream.prefix, { maxAgeMs: 5, dedupeWindowMs: 9_000 }, 0);
-  const { info } = await configureStream(stream, stream.prefix, { dedupeWindowMs: null }, 0);
+  await configureStream(stream, { maxAgeMs: 5, dedupeWindowMs: 9_000 }, 0);
+  const { info } = await configureStream(stream, { dedupeWindowMs: null }, 0);
   expect(info.config).toMatchObject({ retention: { maxAgeMs: 5 }, dedupeWindowMs: 300_000 });
   await configureGroup(stream, "g", { kind: "first" }, { ackWaitMs: 2_000 });
   expect(await configureGroup(stream, "g", { kind: "first" }, {})).toEqual({ created: false });
@@ -83,10 +84,10 @@ test.each([
 test("a stream that is deleted and put at once is never there without the reaper knowing it", async () => {
   for (let round = 0; round < 50; round++) {
     const { prefix, stream, native } = unmade();
-    await configureStream(stream, prefix, {}, 1);
+    await configureStream(stream, {}, 1);
     await Promise.allSettled([
-      deleteStream({ ...stream, redis: openRedis() }, prefix),
-      configureStream({ ...stream, redis: openRedis() }, prefix, {}, 2 + round),
+      deleteStream({ ...stream, redis: openRedis() }),
+      configureStream({ ...stream, redis: openRedis() }, {}, 2 + round),
     ]);
     const [exists, score] = [await native.exists(stream.keys.stream), await native.zscore(registryKey(prefix), "s")];
     expect(exists === 0 || score !== null, `round ${round}`).toBe(true);
@@ -94,15 +95,15 @@ test("a stream that is deleted and put at once is never there without the reaper
 });
 
 test("an adopted stream that is deleted and adopted anew does not answer what its predecessor was asked", async () => {
-  const { prefix, stream, native } = unmade();
+  const { stream, native } = unmade();
   const adopt = async () => {
     await native.xadd(stream.keys.stream, "*", "data", "1");
-    await configureStream(stream, prefix, {}, 0);
+    await configureStream(stream, {}, 0);
     return produce(stream, [{ data: "2" }], "key");
   };
   const first = await adopt();
-  await deleteStream(stream, prefix);
-  expect(await adopt()).not.toEqual({ ids: first.ids, replayed: true });
+  await deleteStream(stream);
+  expect(await adopt()).not.toEqual({ ids: first.ids, repeated: true });
   expect(await streamInfo(stream)).toMatchObject({ length: 2 });
 });
 
@@ -110,7 +111,7 @@ test("batches stay bounded by messages that were allowed before the limit was lo
   const megabyte = JSON.stringify("x".repeat(1024 * 1024));
   const stream = await makeStream(["g"], { settings: { maxMessageBytes: 2 * 1024 * 1024 } });
   for (let i = 0; i < 12; i++) await produce(stream, [{ data: megabyte }]);
-  await configureStream(stream, stream.prefix, { maxMessageBytes: 1_024 }, 0);
+  await configureStream(stream, { maxMessageBytes: 1_024 }, 0);
   expect((await poll(stream, "g")).messages.length).toBeLessThanOrEqual(4);
 });
 

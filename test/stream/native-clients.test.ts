@@ -58,7 +58,7 @@ test("a stream and group made natively are adopted as they are, with what is in 
   const native = nativeClient();
   await native.xadd(stream.keys.stream, "*", "temperature", "21.5", "unit", "C");
   await native.call("XGROUP", "CREATE", stream.keys.stream, "g", "0");
-  expect(await configureStream(stream, prefix, {}, Date.now())).toMatchObject({ created: false, info: { length: 1 } });
+  expect(await configureStream(stream, {}, Date.now())).toMatchObject({ created: false, info: { length: 1 } });
   const { messages } = await poll(stream, "g");
   expect(messages).toMatchObject([{ type: null, key: null, attributes: { temperature: "21.5", unit: "C" } }]);
   expect(messages[0]).not.toHaveProperty("data");

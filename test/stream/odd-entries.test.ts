@@ -236,7 +236,7 @@ test("what was pending and has no payload any more is recorded when a trim takes
 
 test("a stream of many large entries is dead-lettered and redriven step by step", async () => {
   const stream = await makeStream(["g"]);
-  await configureStream(stream, stream.prefix, { maxMessageBytes: 4 * 1024 * 1024, unfinished: "dead-letter" }, 0);
+  await configureStream(stream, { maxMessageBytes: 4 * 1024 * 1024, unfinished: "dead-letter" }, 0);
   const native = nativeClient();
   const data = JSON.stringify("x".repeat(1024 * 1024));
   for (let i = 0; i < 30; i++) await native.xadd(stream.keys.stream, "*", "data", data);

@@ -31,7 +31,7 @@ describe.each(["tcp", "rest"] as const)("messages produced over %s", (transport)
         const { ids } = await produce(stream, messages, `key-${key}`);
         const entries = await native.xrange(stream.keys.stream, ids[0] ?? "-", "+");
         expect(entries).toEqual(messages.map((one, i) => [ids[i], encodeMessage(one)]));
-        expect(await produce(stream, messages, `key-${key}`)).toEqual({ ids, replayed: true });
+        expect(await produce(stream, messages, `key-${key}`)).toEqual({ ids, repeated: true });
       }),
       { numRuns: 60 },
     );

@@ -13,7 +13,7 @@ import { leasesOf, makeStream, poll, produceNumbers, settleSome, type TestStream
 const HOUR_MS = 3_600_000;
 
 /** A stream of 20 messages: `done` has acknowledged all, `behind` has been handed 10 and acknowledged 4. */
-async function makeWorked(settings: Parameters<typeof configureStream>[2]) {
+async function makeWorked(settings: Parameters<typeof configureStream>[1]) {
   const stream = await makeStream(["done", "behind"], { settings });
   const ids = await produceNumbers(stream, 20);
   await settleSome(stream, "done", { acks: leasesOf((await poll(stream, "done")).messages) });
@@ -175,7 +175,7 @@ describe("a full stream", () => {
   test("gives the answer to a repeated request all the same", async () => {
     const stream = await makeStream(["g"], { settings: { maxLength: 2 } });
     const first = await produce(stream, [{ data: "1" }, { data: "2" }], "key");
-    expect(await produce(stream, [{ data: "1" }, { data: "2" }], "key")).toEqual({ ids: first.ids, replayed: true });
+    expect(await produce(stream, [{ data: "1" }, { data: "2" }], "key")).toEqual({ ids: first.ids, repeated: true });
   });
 });
 
@@ -229,7 +229,7 @@ describe("the forecast", () => {
     await seek(stream, "sought", { kind: "id", id: ids[49] ?? "" });
     expect(await forecastRetention(stream, Date.now())).toMatchObject({ next: { messages: 40 }, heldBackBy: [] });
     await native.xdel(stream.keys.stream, ...ids.slice(62, 92));
-    await configureStream(stream, stream.prefix, { maxLength: 15 }, Date.now());
+    await configureStream(stream, { maxLength: 15 }, Date.now());
     const { heldBackBy } = await forecastRetention(stream, Date.now());
     expect(heldBackBy).toMatchObject([{ group: "sought", fromId: ids[50] }]);
     await reap(stream);

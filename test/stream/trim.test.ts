@@ -6,7 +6,7 @@ import { leasesOf, makeStream, poll, produceNumbers, settleSome, type TestStream
 
 const HOUR_MS = 3_600_000;
 
-async function makeTrimmed(settings: Parameters<typeof configureStream>[2], groups: readonly string[]) {
+async function makeTrimmed(settings: Parameters<typeof configureStream>[1], groups: readonly string[]) {
   return makeStream(groups, { settings });
 }
 

@@ -58,14 +58,14 @@ export async function runPlan({ redis, native }: Surroundings, plan: Plan): Prom
   const prefix = uniquePrefix();
   const stream = openStream(redis, prefix, `m-${randomUUID().slice(0, 4)}`);
   const retention = { none: {}, age: { maxAgeMs: HOUR_MS }, length: { maxLength: 30 } }[plan.retention];
-  await configureStream(stream, prefix, { maxMessageBytes: 1_024, ...retention }, Date.now());
+  await configureStream(stream, { maxMessageBytes: 1_024, ...retention }, Date.now());
   const run = new Run(stream, prefix, native, plan.maxDeliveries);
   await run.addGroup(true);
   await run.addGroup(true);
   for (const step of plan.steps) await run.step(step);
   await run.drain();
   // What a failed run leaves can be looked at.
-  await deleteStream(stream, prefix);
+  await deleteStream(stream);
   return run.operations;
 }
 

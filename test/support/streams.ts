@@ -29,11 +29,11 @@ export interface TestStream extends EventStream {
  */
 export async function makeStream(
   groups: readonly string[] = [],
-  { transport = "tcp" as TransportName, settings = {} as Parameters<typeof configureStream>[2] } = {},
+  { transport = "tcp" as TransportName, settings = {} as Parameters<typeof configureStream>[1] } = {},
 ): Promise<TestStream> {
   const prefix = uniquePrefix();
   const stream = openStream(openRedis(transport), prefix, `s-${randomUUID().slice(0, 4)}`);
-  await configureStream(stream, prefix, { maxMessageBytes: 1_024, ...settings }, Date.now());
+  await configureStream(stream, { maxMessageBytes: 1_024, ...settings }, Date.now());
   for (const group of groups) await configureGroup(stream, group, { kind: "first" }, {});
   return { ...stream, prefix };
 }

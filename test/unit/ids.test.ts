@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { compareIds, idBefore, parseEntryId, parsePosition, timeOfId } from "../../shared/ids.ts";
+import { compareIds, idBefore, parseEntryId, timeOfId } from "../../shared/ids.ts";
+import { parsePosition } from "../../shared/stream/position.ts";
 
 const U64_MAX = "18446744073709551615";
 const half = fc.bigInt({ min: 0n, max: BigInt(U64_MAX) });

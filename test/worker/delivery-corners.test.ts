@@ -21,7 +21,7 @@ test("removing one of Weir's own holders loses nothing", async () => {
 test("a request settles before it polls, also when Redis has lost its scripts", async () => {
   const { native, open } = await ownRedis();
   const stream = openStream(open("tcp"), "weir:", "s");
-  await configureStream(stream, "weir:", {}, Date.now());
+  await configureStream(stream, {}, Date.now());
   await configureGroup(stream, "g", { kind: "first" }, {});
   await produceNumbers(stream, 1);
   const { messages } = await poll(stream, "g");

@@ -1,7 +1,7 @@
-import { reaperRunsKey } from "./keys.ts";
-import type { Command } from "./redis/connection.ts";
-import type { Redis } from "./redis/redis.ts";
-import { asArray, asText } from "./redis/reply.ts";
+import { reaperRunsKey } from "../keys.ts";
+import type { Command } from "../redis/connection.ts";
+import type { Redis } from "../redis/redis.ts";
+import { asArray, asText } from "../redis/reply.ts";
 
 /** What a run did for one group; times a delivery was found expired, and so on. */
 export interface GroupUpkeep {
@@ -13,12 +13,6 @@ export interface GroupUpkeep {
   readonly consumersRemoved: number;
   /** Dead letters that were past their age. */
   readonly deadLettersExpired: number;
-}
-
-/** A row for a group for which nothing was done yet. */
-export function noUpkeep(stream: string, group: string): GroupUpkeep {
-  const none = { expired: 0, deadLettered: 0, payloadMissing: 0, consumersRemoved: 0, deadLettersExpired: 0 };
-  return { stream, group, ...none };
 }
 
 /** What a run did for one stream. */

@@ -1,9 +1,9 @@
-import { alertsKey, registryKey, streamKeys } from "./keys.ts";
-import type { Command } from "./redis/connection.ts";
-import { type Call, type Redis, unwrap } from "./redis/redis.ts";
-import { asArray, asMap, asNumber, asText } from "./redis/reply.ts";
-import { swapFieldsScript } from "./scripts/swap-fields.lua.ts";
-import { ALERT_FIELDS, type GroupMetric } from "./stream/settings.ts";
+import { alertsKey, streamKeys } from "../keys.ts";
+import type { Command } from "../redis/connection.ts";
+import { type Call, type Redis, unwrap } from "../redis/redis.ts";
+import { asArray, asMap, asNumber, asText } from "../redis/reply.ts";
+import { swapFieldsScript } from "../scripts/swap-fields.lua.ts";
+import { ALERT_FIELDS, type GroupMetric } from "../stream/settings.ts";
 
 /** What the reaper itself is watched for: no complete run for too long, and streams that its last run left undone. */
 export type ReaperMetric = "reaperLateMs" | "reaperIncomplete";
@@ -173,14 +173,6 @@ export async function swapAlerts(redis: Redis, keyPrefix: string, changes: reado
   }
   const outcomes = await redis.pipeline(calls);
   return outcomes.flatMap((outcome) => asArray(unwrap(outcome)).map((made) => made === 1));
-}
-
-/** @returns those of the streams that are not registered: they were deleted */
-export async function goneStreams(redis: Redis, keyPrefix: string, names: ReadonlySet<string>): Promise<Set<string>> {
-  const listed = [...names];
-  const registry = registryKey(keyPrefix);
-  const scores = await redis.pipeline(listed.map((name) => ["ZSCORE", registry, name]));
-  return new Set(listed.filter((_, i) => unwrap(scores[i] ?? null) === null));
 }
 
 /** How late the reaper is, as a figure that is watched; undefined before its first complete run. */

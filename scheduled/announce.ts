@@ -1,11 +1,11 @@
 import { Webhook } from "standardwebhooks";
+import type { AlertSettings } from "../shared/config.ts";
 import {
   type AlertChange,
   type AlertRecord,
   type AlertState,
   type AlertSubject,
   alertField,
-  goneStreams,
   latenessOf,
   type Message,
   nextMessage,
@@ -13,93 +13,12 @@ import {
   type Reading,
   recordText,
   swapAlerts,
-} from "../shared/alerts.ts";
-import type { AlertSettings } from "../shared/config.ts";
-import { timeOfId } from "../shared/ids.ts";
-import type { ReaperRun, UpkeepError } from "../shared/reaper-runs.ts";
-import type { Reply } from "../shared/redis/connection.ts";
-import { asArray, asNumber, asTextOrNull } from "../shared/redis/reply.ts";
-import { decodeFigures, figuresCall } from "../shared/stream/figures.ts";
-import { type GroupMetric, isWatched } from "../shared/stream/settings.ts";
-import { runSteps, type Step } from "./batches.ts";
-import type { JobContext, JobRun } from "./context.ts";
-import type { SurveyedGroup, SurveyedStream } from "./survey.ts";
+} from "../shared/reaper/alerts.ts";
+import type { ReaperRun } from "../shared/reaper/runs.ts";
+import { unregisteredOf } from "../shared/stream/registry.ts";
+import type { JobContext } from "./context.ts";
 
 const DEFAULTS: AlertSettings = { reaperLateMs: 600_000 };
-
-/**
- * Reads the figures of groups that have thresholds. Those without cost nothing; pending is in the survey already, and
- * so is lag while it is low; the oldest pending message and the dead letters cost a command each where they are asked
- * for, and a lag that seems too high, or that Redis does not know, a script.
- * @returns a reading for each threshold, without a value where none was to be had, and whether the budget allowed all
- */
-export async function watch(
-  context: JobContext,
-  { nowMs, budget }: JobRun,
-  streams: readonly SurveyedStream[],
-  errors: UpkeepError[],
-): Promise<{ readings: Reading[]; complete: boolean }> {
-  const readings = new Map<string, Reading>();
-  const steps = streams.flatMap((surveyed) => readGroups(surveyed, nowMs, readings));
-  const complete = await runSteps(context, steps, budget, errors);
-  return { readings: [...readings.values()], complete };
-}
-
-/** Notes what is known, and what is not yet as null; the steps fill that in. */
-function readGroups(
-  { stream, groups }: SurveyedStream,
-  nowMs: number,
-  readings: Map<string, Reading>,
-): readonly Step[] {
-  const { name, keys } = stream;
-  const steps: Step[] = [];
-  for (const group of groups.filter(({ alerts }) => isWatched(alerts))) {
-    const subjectOf = (metric: GroupMetric) => ({ stream: name, group: group.name, metric });
-    const note = (metric: GroupMetric, value: number | null) => {
-      const threshold = group.alerts[metric];
-      const subject = subjectOf(metric);
-      if (threshold !== null) readings.set(alertField(subject), { subject, value, threshold });
-      return threshold !== null && value === null;
-    };
-    const ask = (metric: GroupMetric, call: Step["call"], read: (reply: Reply) => number | null) => {
-      const done = (reply: Reply) => {
-        note(metric, read(reply));
-        return undefined;
-      };
-      steps.push({ stream: name, group: group.name, call, done });
-    };
-    // Redis counts too many after trims, and does not know after deletes: only what seems too much is looked into.
-    const seemsLow = group.lag !== null && group.lag <= (group.alerts.lag ?? 0);
-    if (note("lag", seemsLow ? group.lag : null)) ask("lag", figuresCall(keys), (reply) => lagIn(name, reply, group));
-    if (note("pending", group.hasAgain ? null : group.pending)) {
-      // What was handed out of the side store has negative scores.
-      const call = ["ZCOUNT", keys.againDue(group.name), "-inf", "(0"] as const;
-      ask("pending", call, (reply) => group.pending + asNumber(reply));
-    }
-    if (note("oldestPendingMs", group.pending === 0 ? 0 : null)) {
-      ask("oldestPendingMs", ["XPENDING", keys.stream, group.name], (reply) => ageIn(reply, nowMs));
-    }
-    if (note("deadLetters", null)) ask("deadLetters", ["XLEN", keys.dead(group.name)], asNumber);
-  }
-  return steps;
-}
-
-function lagIn(stream: string, reply: Reply, { name }: SurveyedGroup): number | null {
-  return decodeFigures(stream, reply).figures.groups.find((group) => group.name === name)?.lag ?? null;
-}
-
-/** The age of the first of XPENDING's summary. */
-function ageIn(reply: Reply, nowMs: number): number {
-  const oldest = asTextOrNull(asArray(reply)[1]);
-  return oldest === null ? 0 : Math.max(0, nowMs - timeOfId(oldest));
-}
-
-/** The streams that have a group above a threshold. */
-export function firingStreams(readings: readonly Reading[]): Set<string> {
-  return new Set(
-    readings.flatMap(({ subject, value, threshold }) => ((value ?? 0) > threshold ? [subject.stream ?? ""] : [])),
-  );
-}
 
 /** What a run learned for alerts. */
 export interface Watched {
@@ -113,7 +32,7 @@ const POST_TIMEOUT_MS = 5_000;
 /** How long a run that died while it posted keeps others from it. */
 const CLAIM_MS = 60_000;
 /** Posts of one run: fewer when it has used up most of the free plan's 50 subrequests. */
-const MOST_POSTS = 20;
+const MAX_POSTS = 20;
 const SUBREQUESTS = 45;
 
 /**
@@ -132,11 +51,11 @@ export async function announce(
   const unvisited = [...state.alerts.values()].flatMap(({ subject: { stream } }) =>
     stream === null || watched.streams.has(stream) ? [] : [stream],
   );
-  const gone = await goneStreams(redis, keyPrefix, new Set(unvisited));
+  const gone = await unregisteredOf(redis, keyPrefix, new Set(unvisited));
   const isOver = ({ stream }: AlertSubject) => stream !== null && (watched.streams.has(stream) || gone.has(stream));
   const plans = planChanges(state, readings, isOver, report.startedAt, webhook !== undefined);
 
-  const room = Math.min(MOST_POSTS, Math.max(1, SUBREQUESTS - redis.usage.roundTrips));
+  const room = Math.min(MAX_POSTS, Math.max(1, SUBREQUESTS - redis.usage.roundTrips));
   const posts = webhook === undefined ? [] : claimPosts(plans, room);
   const claimed = new Map(posts.map((post) => [post.field, post.claimed]));
   const changes = plans
@@ -194,7 +113,7 @@ interface Post {
 }
 
 /** The posts that are to be made, those first that have waited longest. */
-function claimPosts(plans: readonly Plan[], most: number): Post[] {
+function claimPosts(plans: readonly Plan[], max: number): Post[] {
   const claimedUntilMs = Date.now() + CLAIM_MS;
   return plans
     .flatMap(({ field, subject, after }): Post[] => {
@@ -202,7 +121,7 @@ function claimPosts(plans: readonly Plan[], most: number): Post[] {
       return after && next ? [{ field, ...next, claimed: { ...after, claimedUntilMs } }] : [];
     })
     .sort((a, b) => a.claimed.since - b.claimed.since)
-    .slice(0, most);
+    .slice(0, max);
 }
 
 /** @returns the alerts as they are once their receiver was told, or was not */

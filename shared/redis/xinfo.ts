@@ -1,0 +1,47 @@
+import type { Reply } from "./connection.ts";
+import { asArray, asMap, asNumber, asNumberOrNull, asText } from "./reply.ts";
+
+/** Reads XINFO's answers, by name. Upstash may leave some fields out. */
+
+/** What XINFO STREAM tells, but for payloads. */
+export interface StreamFacts {
+  readonly length: number;
+  readonly firstId: string | null;
+  /** The last id that was given out; "0-0" before the first. */
+  readonly lastGeneratedId: string;
+  readonly groups: number;
+}
+
+/** What XINFO GROUPS tells of a group. */
+export interface GroupFacts {
+  readonly name: string;
+  readonly consumers: number;
+  readonly pending: number;
+  readonly lastDeliveredId: string;
+  /** null where Redis does not know it. */
+  readonly lag: number | null;
+}
+
+export function decodeStreamFacts(reply: Reply): StreamFacts {
+  const facts = asMap(reply);
+  const firstEntry = facts.get("first-entry") ?? null;
+  return {
+    length: asNumber(facts.get("length")),
+    firstId: firstEntry === null ? null : asText(asArray(firstEntry)[0]),
+    lastGeneratedId: asText(facts.get("last-generated-id")),
+    groups: asNumber(facts.get("groups")),
+  };
+}
+
+export function decodeGroupFacts(reply: Reply): GroupFacts[] {
+  return asArray(reply).map((row) => {
+    const facts = asMap(row);
+    return {
+      name: asText(facts.get("name")),
+      consumers: asNumber(facts.get("consumers")),
+      pending: asNumber(facts.get("pending")),
+      lastDeliveredId: asText(facts.get("last-delivered-id")),
+      lag: asNumberOrNull(facts.get("lag") ?? null),
+    };
+  });
+}

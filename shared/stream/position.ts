@@ -1,0 +1,68 @@
+import { idBefore, LAST_ID, parseEntryId } from "../ids.ts";
+
+/** Where a range of messages starts or ends, or where a group begins to read. */
+export type Position =
+  | { readonly kind: "first" }
+  | { readonly kind: "last" }
+  | { readonly kind: "id"; readonly id: string }
+  | { readonly kind: "time"; readonly ms: number };
+
+/**
+ * Reads an id, Unix milliseconds or an ISO 8601 time (without an offset: UTC).
+ * @returns undefined when the text is none of them
+ */
+export function parsePosition(text: string): Position | undefined {
+  const id = parseEntryId(text);
+  if (id !== undefined) return { kind: "id", id };
+  const ms = /^\d{1,15}$/.test(text) ? Number(text) : parseIso(text);
+  return ms === undefined ? undefined : { kind: "time", ms };
+}
+
+const ISO_8601 = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/;
+
+function parseIso(text: string): number | undefined {
+  if (!ISO_8601.test(text) || !isDay(text.slice(0, 10))) return undefined;
+  const hasOffset = /(Z|[+-]\d{2}:\d{2})$/.test(text);
+  // Date.parse takes a date with a time but no offset as local time, which differs between machines.
+  const ms = Date.parse(text.includes("T") && !hasOffset ? `${text}Z` : text);
+  return Number.isNaN(ms) || ms < 0 ? undefined : ms;
+}
+
+/** Date.parse takes the 30th of February for the 1st of March. */
+function isDay(text: string): boolean {
+  const ms = Date.parse(text);
+  return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(text);
+}
+
+/**
+ * A bound of XRANGE. Milliseconds alone are the first id of that millisecond as a start, and the last as an end: Redis'
+ * own rule.
+ */
+export function rangeBound(position: Position | undefined, fallback: "-" | "+"): string {
+  if (position === undefined) return fallback;
+  if (position.kind === "first") return "-";
+  if (position.kind === "last") return "+";
+  return position.kind === "id" ? position.id : String(position.ms);
+}
+
+/** The id that a group which starts there has read up to. A start at an id reads on after it, as in Redis. */
+export function lastReadBefore(start: Position | undefined): string {
+  if (start === undefined || start.kind === "last") return "$";
+  if (start.kind === "first") return "0-0";
+  return start.kind === "id" ? start.id : idBefore(start.ms);
+}
+
+/** A start as it is remembered, so that a repeated PUT with the same one is no conflict. */
+export function nameOfStart(start: Position | undefined): string {
+  if (start === undefined) return "";
+  if (start.kind === "first") return "earliest";
+  if (start.kind === "last") return "latest";
+  return start.kind === "id" ? start.id : String(start.ms);
+}
+
+/** The id below which everything is that lies before a position. */
+export function idAtOrAfter(position: Position): string {
+  if (position.kind === "first") return "0-0";
+  if (position.kind === "last") return LAST_ID;
+  return position.kind === "id" ? position.id : `${position.ms}-0`;
+}
