@@ -58,9 +58,11 @@ export async function announce(
   const room = Math.min(MAX_POSTS, Math.max(1, SUBREQUESTS - redis.usage.roundTrips));
   const posts = webhook === undefined ? [] : claimPosts(plans, room);
   const claimed = new Map(posts.map((post) => [post.field, post.claimed]));
+  const cleared = [...state.broken].map(([field, before]): AlertChange => ({ field, before, after: undefined }));
   const changes = plans
     .map(({ field, before, after }) => ({ field, before, after: claimed.get(field) ?? after }))
-    .filter(({ before, after }) => before !== (after && recordText(after)));
+    .filter(({ before, after }) => before !== (after && recordText(after)))
+    .concat(cleared);
   const made = await swapAlerts(redis, keyPrefix, changes);
   const mine = new Set(changes.filter((_, i) => made[i]).map(({ field }) => field));
   if (webhook !== undefined) {

@@ -1,6 +1,6 @@
 import { timeOfId } from "../../shared/ids.ts";
 import { lastCompleteRunAt } from "../../shared/reaper/alerts.ts";
-import { lastRun, type ReaperRun } from "../../shared/reaper/runs.ts";
+import { lastRun, type RunSummary } from "../../shared/reaper/runs.ts";
 import { type AllFigures, type GroupFigures, readAllFigures, type StreamFigures } from "../../shared/stream/figures.ts";
 import { noBody, nothing, type Route, route } from "../http/endpoint.ts";
 
@@ -81,7 +81,7 @@ const PER_GROUP: Metrics<GroupFigures> = {
   weir_group_dead_letters: { help: "Dead letters of the group", of: ({ deadLetters }) => deadLetters },
 };
 
-const PER_RUN: Metrics<ReaperRun & { readonly lastCompleteAt: number | null }> = {
+const PER_RUN: Metrics<RunSummary & { readonly lastCompleteAt: number | null }> = {
   weir_reaper_last_complete_run_timestamp_seconds: {
     help: "When the reaper's last run that did all that was due started, as Unix time",
     of: ({ lastCompleteAt }) => (lastCompleteAt === null ? null : lastCompleteAt / 1_000),
@@ -104,7 +104,7 @@ const PER_RUN: Metrics<ReaperRun & { readonly lastCompleteAt: number | null }> =
   },
   weir_reaper_last_run_errors: {
     help: "Streams and groups where the reaper's last run met an error",
-    of: ({ errors }) => errors.length,
+    of: ({ errorCount }) => errorCount,
   },
   weir_reaper_last_run_commands: {
     help: "Redis commands of the reaper's last run, as Upstash bills them",

@@ -3,10 +3,12 @@ import type { Command } from "../redis/connection.ts";
 import { type Call, type Redis, unwrap } from "../redis/redis.ts";
 import { asArray, asMap, asNumber, asText } from "../redis/reply.ts";
 import { swapFieldsScript } from "../scripts/swap-fields.lua.ts";
-import { ALERT_FIELDS, type GroupMetric } from "../stream/settings.ts";
+import { isObject, parseStored } from "../stored-json.ts";
+import { ALERT_FIELDS, GROUP_METRICS, type GroupMetric } from "../stream/settings.ts";
 
 /** What the reaper itself is watched for: no complete run for too long, and streams that its last run left undone. */
-export type ReaperMetric = "reaperLateMs" | "reaperIncomplete";
+const REAPER_METRICS = ["reaperLateMs", "reaperIncomplete"] as const;
+export type ReaperMetric = (typeof REAPER_METRICS)[number];
 
 /** What an alert is about: a figure of a group, or of the reaper. */
 export type AlertSubject =
@@ -60,6 +62,8 @@ export interface StoredAlert {
 /** All that is kept of alerts, by field. */
 export interface AlertState {
   readonly alerts: ReadonlyMap<string, StoredAlert>;
+  /** Fields that hold no alert, with what they hold: to be cleared away. */
+  readonly broken: ReadonlyMap<string, string>;
   readonly lastCompleteAt: number | undefined;
 }
 
@@ -86,14 +90,41 @@ export function noteCompleteCall(keyPrefix: string, nowMs: number): Command {
 export function decodeAlertState(reply: Parameters<typeof asMap>[0]): AlertState {
   const hash = asMap(reply);
   const alerts = new Map<string, StoredAlert>();
+  const broken = new Map<string, string>();
   for (const [field, value] of hash) {
     if (field === LAST_COMPLETE) continue;
     const text = asText(value);
-    const [stream, group, metric] = JSON.parse(field);
-    alerts.set(field, { subject: { stream, group, metric }, record: JSON.parse(text), text });
+    const [subject, record] = [decodeSubject(parseStored(field)), decodeRecord(parseStored(text))];
+    if (subject !== undefined && record !== undefined) alerts.set(field, { subject, record, text });
+    else broken.set(field, text);
   }
   const last = hash.get(LAST_COMPLETE);
-  return { alerts, lastCompleteAt: last === undefined ? undefined : asNumber(last) };
+  return { alerts, broken, lastCompleteAt: last === undefined ? undefined : asNumber(last) };
+}
+
+function decodeSubject(value: unknown): AlertSubject | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const [stream, group, metric]: unknown[] = value;
+  if (stream === null && group === null) {
+    const own = REAPER_METRICS.find((known) => known === metric);
+    return own && { stream, group, metric: own };
+  }
+  const known = GROUP_METRICS.find((one) => one === metric);
+  const isNamed = typeof stream === "string" && typeof group === "string";
+  return isNamed && known !== undefined ? { stream, group, metric: known } : undefined;
+}
+
+function decodeRecord(record: unknown): AlertRecord | undefined {
+  if (!isObject(record)) return undefined;
+  const { value, threshold, since, id, notified, recovered, claimedUntilMs } = record;
+  if (typeof value !== "number" || typeof threshold !== "number" || typeof since !== "number") return undefined;
+  if (typeof id !== "string" || typeof notified !== "boolean" || typeof claimedUntilMs !== "number") return undefined;
+  const whole = { value, threshold, since, id, notified, claimedUntilMs };
+  if (recovered === undefined) return whole;
+  if (!isObject(recovered) || typeof recovered.at !== "number") return undefined;
+  const last = recovered.value;
+  if (last !== null && typeof last !== "number") return undefined;
+  return { ...whole, recovered: { at: recovered.at, value: last } };
 }
 
 /** When the reaper last did all that was due. */

@@ -2,6 +2,7 @@ import { reaperRunsKey } from "../keys.ts";
 import type { Command } from "../redis/connection.ts";
 import type { Redis } from "../redis/redis.ts";
 import { asArray, asText } from "../redis/reply.ts";
+import { isObject, parseStored } from "../stored-json.ts";
 
 /** What a run did for one group; times a delivery was found expired, and so on. */
 export interface GroupUpkeep {
@@ -58,13 +59,29 @@ export function storeRunCalls(keyPrefix: string, run: ReaperRun): Command[] {
   ];
 }
 
-/** @returns the reports of the last runs as JSON texts, newest first */
+/** @returns the reports of the last runs as JSON texts, newest first; what is no report is left out */
 export async function listRuns(redis: Redis, keyPrefix: string): Promise<readonly string[]> {
-  return asArray(await redis.send(["LRANGE", reaperRunsKey(keyPrefix), 0, RUNS_KEPT - 1])).map(asText);
+  const texts = asArray(await redis.send(["LRANGE", reaperRunsKey(keyPrefix), 0, RUNS_KEPT - 1])).map(asText);
+  return texts.filter((text) => isObject(parseStored(text)));
 }
 
-/** @returns the last run's report, if there was one */
-export async function lastRun(redis: Redis, keyPrefix: string): Promise<ReaperRun | undefined> {
+/** The figures of a run. */
+export interface RunSummary
+  extends Pick<ReaperRun, "startedAt" | "durationMs" | "complete" | "backlog" | "redisCommands"> {
+  readonly errorCount: number;
+}
+
+/** @returns the last run's figures, if there was one */
+export async function lastRun(redis: Redis, keyPrefix: string): Promise<RunSummary | undefined> {
   const [text] = asArray(await redis.send(["LRANGE", reaperRunsKey(keyPrefix), 0, 0])).map(asText);
-  return text === undefined ? undefined : JSON.parse(text);
+  return text === undefined ? undefined : decodeSummary(parseStored(text));
+}
+
+function decodeSummary(run: unknown): RunSummary | undefined {
+  if (!isObject(run)) return undefined;
+  const { startedAt, durationMs, complete, backlog, redisCommands, errors } = run;
+  if (typeof startedAt !== "number" || typeof durationMs !== "number" || typeof complete !== "boolean")
+    return undefined;
+  if (typeof backlog !== "number" || typeof redisCommands !== "number" || !Array.isArray(errors)) return undefined;
+  return { startedAt, durationMs, complete, backlog, redisCommands, errorCount: errors.length };
 }

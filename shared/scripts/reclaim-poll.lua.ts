@@ -1,6 +1,7 @@
 import { defineScript } from "../redis/script.ts";
 import { choose } from "./parts/choose.lua.ts";
 import { deadLetters } from "./parts/dead-letter.lua.ts";
+import { gap } from "./parts/gap.lua.ts";
 import { ids } from "./parts/ids.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { pending } from "./parts/pending.lua.ts";
@@ -20,7 +21,7 @@ import { sideStore } from "./parts/side-store.lua.ts";
  */
 export const reclaimPollScript = defineScript(
   "reclaim-poll",
-  [choose, deadLetters, ids, messageSize, pending, redisTime, sideStore],
+  [choose, gap, deadLetters, ids, messageSize, pending, redisTime, sideStore],
   /* lua */ `
 local SLICE = 250 -- pending entries looked at per poll: about 0.1 ms
 -- How far a Worker's clock may be from Redis'. Before the bound less this, Redis' own is not asked.
@@ -40,7 +41,8 @@ local callerNowMs = tonumber(ARGV[7])
 
 -- A gap is told until something after it is acknowledged.
 local gap = settings[6] or ''
-if gap ~= '' and ARGV[9] ~= '' and less(cjson.decode(gap).toId, ARGV[9]) then
+local told = gap ~= '' and ARGV[9] ~= '' and readGap(gap)
+if told and less(told.toId, ARGV[9]) then
   call('HDEL', keys.config, 'gap:' .. group)
   gap = ''
 end

@@ -1,5 +1,6 @@
 import { defineScript } from "../redis/script.ts";
 import { deadLetters } from "./parts/dead-letter.lua.ts";
+import { gap } from "./parts/gap.lua.ts";
 import { ids } from "./parts/ids.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { needed } from "./parts/needed.lua.ts";
@@ -17,7 +18,7 @@ import { xinfo } from "./parts/xinfo.lua.ts";
  */
 export const trimScript = defineScript(
   "trim",
-  [deadLetters, ids, messageSize, needed, xinfo],
+  [deadLetters, gap, ids, messageSize, needed, xinfo],
   /* lua */ `
 -- Copied in one step at most.
 local MAX_COPIES = 200
@@ -122,7 +123,7 @@ end
 -- What a trim took from a group is told to it: it adds to what it was told before.
 local function noteGap(group, fromId, toId, messages)
   local before = call('HGET', config, 'gap:' .. group.name)
-  local gap = before and cjson.decode(before) or { fromId = fromId, messages = 0 }
+  local gap = readGap(before) or { fromId = fromId, messages = 0 }
   gap.toId, gap.messages = toId, gap.messages + messages
   call('HSET', config, 'gap:' .. group.name, cjson.encode(gap))
   call('HINCRBY', config, 'dropped:' .. group.name, messages)

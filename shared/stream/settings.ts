@@ -1,4 +1,5 @@
 import type { Reply } from "../redis/connection.ts";
+import { isObject, parseStored } from "../stored-json.ts";
 
 /**
  * What becomes of messages that are to be trimmed and that some group has not finished: trimming stops at them, or
@@ -147,11 +148,13 @@ export interface Gap {
   readonly messages: number;
 }
 
-/** Reads a gap as a script wrote it. */
+/** Reads a gap as a script wrote it; what is none counts as none. */
 export function decodeGap(text: Reply | undefined): Gap | null {
-  if (typeof text !== "string" || text === "") return null;
-  const { fromId, toId, messages }: Gap = JSON.parse(text);
-  return { fromId, toId, messages };
+  const gap = typeof text === "string" ? parseStored(text) : undefined;
+  if (!isObject(gap)) return null;
+  const { fromId, toId, messages } = gap;
+  const isWhole = typeof fromId === "string" && typeof toId === "string" && typeof messages === "number";
+  return isWhole ? { fromId, toId, messages } : null;
 }
 
 export function decodeGroupGap(hash: ConfigHash, group: string): { gap: Gap | null; dropped: number } {

@@ -1,0 +1,17 @@
+import { definePart } from "../../redis/script.ts";
+
+/** What trimming took from a group, as JSON in the config's `gap:<group>`. */
+export const gap = definePart(
+  ["readGap"],
+  [],
+  /* lua */ `
+-- nil without one, and for what another client may have written there.
+function readGap(text)
+  local ok, gap = pcall(cjson.decode, text or '')
+  if ok and type(gap) == 'table' and type(gap.fromId) == 'string' and type(gap.messages) == 'number'
+    and tostring(gap.toId):match('^%d+%-%d+$') then
+    return gap
+  end
+end
+`,
+);
