@@ -117,12 +117,12 @@ function isWebhookSecret(secret: string): boolean {
 function parseMs(
   env: Settings,
   name: "REDIS_TIMEOUT_MS" | "CONSUMER_IDLE_MS" | "REAPER_LATE_MS",
-  least: number,
-  most: number,
+  min: number,
+  max: number,
   faults: string[],
 ): number {
   const text = env[name] ?? SETTINGS[name].default;
   const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= least && value <= most)) faults.push(`${name} must be a whole number from ${least} to ${most}`);
+  if (!(value >= min && value <= max)) faults.push(`${name} must be a whole number from ${min} to ${max}`);
   return value;
 }

@@ -197,11 +197,11 @@ function code(value: unknown): Html {
   return html`<code>${typeof value === "string" ? value : JSON.stringify(value)}</code>`;
 }
 
-function range(least: number | undefined, most: number | undefined, unit: string): Html[] {
+function range(min: number | undefined, max: number | undefined, unit: string): Html[] {
   // Not toLocaleString(): loading its tables takes as long as the rest of the page.
   const words = (count: number) => String(count).replaceAll(/\B(?=(\d{3})+$)/g, ",");
   // What a number can hold at all is no limit worth a reader's time.
-  const isOpen = most === undefined || most >= Number.MAX_SAFE_INTEGER;
-  if (isOpen) return least === undefined ? [] : [html`${words(least)} or more${unit}`];
-  return [least === undefined ? html`up to ${words(most)}${unit}` : html`${words(least)} to ${words(most)}${unit}`];
+  const isOpen = max === undefined || max >= Number.MAX_SAFE_INTEGER;
+  if (isOpen) return min === undefined ? [] : [html`${words(min)} or more${unit}`];
+  return [min === undefined ? html`up to ${words(max)}${unit}` : html`${words(min)} to ${words(max)}${unit}`];
 }

@@ -15,9 +15,9 @@ export interface PollState {
 /** At least every how many polls one looks for expired deliveries. */
 export const POLLS_PER_RECLAIM = 10;
 
-const LEAST_PAUSE_MS = 250;
+const MIN_PAUSE_MS = 250;
 /** Together with {@link POLLS_PER_RECLAIM} keeps an idle consumer below 250,000 commands a month. */
-const MOST_PAUSE_MS = 15_000;
+const MAX_PAUSE_MS = 15_000;
 
 /** Writes the opaque text: a version, then fields that are only ever appended to. */
 export function writePollState({ fastPolls, idlePolls, reclaimNext, hasGap, againFromMs }: PollState): string {
@@ -82,7 +82,7 @@ export function nextPoll(
     againFromMs: times.length === 0 ? 0 : Math.min(...times),
   };
   if (handedOut >= room || moreWaiting || goesIdle) return { state: next, pollAfterMs: 0 };
-  const pauseMs = Math.min(LEAST_PAUSE_MS * 2 ** Math.min(idlePolls, 20), MOST_PAUSE_MS);
-  const untilAgainMs = next.againFromMs === 0 ? pauseMs : Math.max(next.againFromMs - nowMs, LEAST_PAUSE_MS);
+  const pauseMs = Math.min(MIN_PAUSE_MS * 2 ** Math.min(idlePolls, 20), MAX_PAUSE_MS);
+  const untilAgainMs = next.againFromMs === 0 ? pauseMs : Math.max(next.againFromMs - nowMs, MIN_PAUSE_MS);
   return { state: next, pollAfterMs: Math.min(pauseMs, untilAgainMs) };
 }

@@ -15,7 +15,7 @@ export interface CachedStream {
 }
 
 const KEPT_MS = 10_000;
-const MOST_ENTRIES = 1_000;
+const MAX_ENTRIES = 1_000;
 
 /** Values that are remembered for a while. Names come from requests, so the number of entries is limited. */
 class ExpiringMap<Value> {
@@ -32,7 +32,7 @@ class ExpiringMap<Value> {
   }
 
   set(key: string, value: Value): void {
-    if (this.#kept.size >= MOST_ENTRIES) this.#kept.clear();
+    if (this.#kept.size >= MAX_ENTRIES) this.#kept.clear();
     this.#kept.set(key, { value, untilMs: this.#now() + KEPT_MS });
   }
 
