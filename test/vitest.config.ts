@@ -1,9 +1,26 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
+
+/** A level of tests is a folder; `npm test -- --project unit` runs one. */
+function level(name: string, globalSetup: string[] = []): TestProjectInlineConfiguration {
+  return { extends: true, test: { name, include: [`test/${name}/**/*.test.ts`], globalSetup } };
+}
+
+/** One real Redis for the whole level. */
+const REDIS = ["test/global-setup.ts"];
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
-    globalSetup: ["test/global-setup.ts"],
+    projects: [
+      level("unit"),
+      level("redis", REDIS),
+      level("stream", REDIS),
+      level("scheduled", REDIS),
+      level("model", REDIS),
+      level("worker", REDIS),
+      level("server", REDIS),
+      level("local", REDIS),
+      level("demo", REDIS),
+    ],
     reporters: ["default", "./test/closing-line.ts"],
     // Two cores for Redis, workerd and the tests: a test that waits for a process must not fail for lack of a turn.
     testTimeout: 60_000,

@@ -8,8 +8,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, inject, test, vi } fr
 import { webhookMessages } from "../../local/demo/payloads.ts";
 import { freePort } from "../../local/ports.ts";
 import { type Stack, startStack } from "../../local/stack.ts";
-import { eventually, temporaryDir } from "../local/support.ts";
+import { temporaryFolder } from "../support/folder.ts";
 import { uniquePrefix } from "../support/redis.ts";
+import { eventually } from "../support/wait.ts";
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
@@ -19,10 +20,10 @@ const ROOT_TOKEN = "root-token-of-the-demo-test";
 type Run = { child: ChildProcess; out: () => string; err: () => string; exit: Promise<number | null> };
 
 const runs: Run[] = [];
-let folder: Awaited<ReturnType<typeof temporaryDir>>;
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 
 beforeAll(async () => {
-  folder = await temporaryDir();
+  folder = await temporaryFolder();
 });
 
 afterEach(async () => {

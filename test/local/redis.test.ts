@@ -7,15 +7,17 @@ import Redis from "ioredis";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type RunningRedis, startRedis } from "../../local/redis.ts";
 import { environmentFor, findRedisServer } from "../../local/redis-binary.ts";
-import { eventually, isAlive, temporaryDir } from "./support.ts";
+import { temporaryFolder } from "../support/folder.ts";
+import { isAlive } from "../support/processes.ts";
+import { eventually } from "../support/wait.ts";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
-let folder: Awaited<ReturnType<typeof temporaryDir>>;
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 const started: RunningRedis[] = [];
 
 beforeEach(async () => {
-  folder = await temporaryDir();
+  folder = await temporaryFolder();
 });
 
 afterEach(async () => {

@@ -9,7 +9,9 @@ import Redis from "ioredis";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { freePort } from "../../local/ports.ts";
 import { startRedis } from "../../local/redis.ts";
-import { eventually, isAlive, temporaryDir } from "./support.ts";
+import { temporaryFolder } from "../support/folder.ts";
+import { isAlive } from "../support/processes.ts";
+import { eventually } from "../support/wait.ts";
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
@@ -17,11 +19,11 @@ const script = join(import.meta.dirname, "..", "..", "local", "start.ts");
 
 type Run = { child: ChildProcess; port: number; out: () => string; err: () => string; exit: Promise<number | null> };
 
-let folder: Awaited<ReturnType<typeof temporaryDir>>;
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 const runs: Run[] = [];
 
 beforeEach(async () => {
-  folder = await temporaryDir();
+  folder = await temporaryFolder();
 });
 
 afterEach(async () => {

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type Server, type ServerResponse } from "node:http";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { startTicker, type Ticker } from "../../local/ticker.ts";
-import { eventually } from "./support.ts";
+import { eventually } from "../support/wait.ts";
 
 vi.setConfig({ testTimeout: 60_000 });
 

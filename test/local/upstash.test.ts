@@ -4,17 +4,18 @@ import Redis from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { type RunningRedis, startRedis } from "../../local/redis.ts";
 import { startUpstash, type UpstashEndpoint } from "../../local/upstash.ts";
-import { type Answer, post, temporaryDir } from "./support.ts";
+import { temporaryFolder } from "../support/folder.ts";
+import { type Answer, post } from "../support/rest.ts";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
-let folder: Awaited<ReturnType<typeof temporaryDir>>;
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 let redis: RunningRedis;
 let endpoint: UpstashEndpoint;
 let native: Redis;
 
 beforeAll(async () => {
-  folder = await temporaryDir();
+  folder = await temporaryFolder();
   redis = await startRedis({ dir: folder.dir });
   endpoint = await startUpstash({ redisUrl: redis.url, token: "secret" });
   native = new Redis(redis.url, { protocol: 2 });
@@ -483,7 +484,7 @@ describe("the endpoint", () => {
   });
 
   it("answers 503 while its Redis is gone, and works again with it", async () => {
-    const own = await temporaryDir();
+    const own = await temporaryFolder();
     let backend = await startRedis({ dir: own.dir });
     const front = await startUpstash({ redisUrl: backend.url, token: "t" });
     await backend.stop();

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Plan, plans } from "../support/model-ops.ts";
-import { runPlan } from "../support/model-run.ts";
 import { nativeClient, openRedis, type TransportName } from "../support/redis.ts";
+import { type Plan, plans } from "./plans.ts";
+import { runPlan } from "./run.ts";
 
 /**
  * Random sequences of everything that producers, consumers, operators, native clients and time may do, checked against
@@ -14,10 +14,10 @@ const RUNS = MODEL_RUNS === undefined ? undefined : Number(MODEL_RUNS);
 
 type Details = fc.RunDetails<[Plan]>;
 
-const KINDS: { what: string; transport: TransportName; isConcurrent: boolean; runs: number; mostMs: number }[] = [
-  { what: "one after the other", transport: "tcp", isConcurrent: false, runs: 500, mostMs: 13_000 },
-  { what: "partly at once", transport: "tcp", isConcurrent: true, runs: 400, mostMs: 13_000 },
-  { what: "partly at once", transport: "rest", isConcurrent: true, runs: 150, mostMs: 13_000 },
+const KINDS: { what: string; transport: TransportName; isConcurrent: boolean; runs: number; maxMs: number }[] = [
+  { what: "one after the other", transport: "tcp", isConcurrent: false, runs: 500, maxMs: 13_000 },
+  { what: "partly at once", transport: "tcp", isConcurrent: true, runs: 400, maxMs: 13_000 },
+  { what: "partly at once", transport: "rest", isConcurrent: true, runs: 150, maxMs: 13_000 },
 ];
 
 /** A failure with what repeats it, and the shortest plan found, a step a line. */
@@ -44,7 +44,7 @@ function reporter({
 
 test.each(KINDS)(
   "the promises hold whatever is done, $what, over $transport",
-  async ({ transport, isConcurrent, runs, mostMs }) => {
+  async ({ transport, isConcurrent, runs, maxMs }) => {
     const surroundings = { redis: openRedis(transport), native: nativeClient() };
     let operations = 0;
     const property = fc.asyncProperty(plans(isConcurrent), async (plan) => {
@@ -53,7 +53,7 @@ test.each(KINDS)(
     await fc.assert(property, {
       numRuns: RUNS ?? runs,
       reporter,
-      ...(RUNS === undefined ? { interruptAfterTimeLimit: mostMs } : {}),
+      ...(RUNS === undefined ? { interruptAfterTimeLimit: maxMs } : {}),
       ...(MODEL_SEED === undefined ? {} : { seed: Number(MODEL_SEED) }),
       ...(MODEL_PATH === undefined ? {} : { path: MODEL_PATH }),
     });

@@ -4,8 +4,10 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { ReplyError } from "../../shared/redis/connection.ts";
 import { asWeirError, type Call } from "../../shared/redis/redis.ts";
 import { defineScript } from "../../shared/redis/script.ts";
-import { nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
-import { BOTH, eventually, failure, type OwnRedis, ownRedis } from "./support.ts";
+import { failure } from "../support/failure.ts";
+import { type OwnRedis, ownRedis } from "../support/own-redis.ts";
+import { BOTH_TRANSPORTS, nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
+import { eventually } from "../support/wait.ts";
 
 const appendTwice = defineScript(
   "append-twice",
@@ -13,7 +15,7 @@ const appendTwice = defineScript(
   /* lua */ `call("RPUSH", KEYS[1], ARGV[1]) call("RPUSH", KEYS[1], ARGV[1]) return reply(1)`,
 );
 
-describe.each(BOTH)("over %s", (transport) => {
+describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
   test("a key of another type is a conflict", async () => {
     const redis = openRedis(transport);
     const key = uniquePrefix();

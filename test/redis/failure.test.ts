@@ -8,18 +8,13 @@ import { type Call, Redis } from "../../shared/redis/redis.ts";
 import { defineScript } from "../../shared/redis/script.ts";
 import { TcpConnection } from "../../shared/redis/tcp.ts";
 import { UpstashConnection } from "../../shared/redis/upstash.ts";
+import { type Behaviour, brokenServer, httpAnswer } from "../support/broken-server.ts";
+import { failure } from "../support/failure.ts";
+import { temporaryDir } from "../support/folder.ts";
+import { openAt, ownRedis } from "../support/own-redis.ts";
 import type { TransportName } from "../support/redis.ts";
-import {
-  type Behaviour,
-  BOTH,
-  brokenServer,
-  eventually,
-  failure,
-  httpAnswer,
-  openAt,
-  ownRedis,
-  temporaryDir,
-} from "./support.ts";
+import { BOTH_TRANSPORTS } from "../support/redis.ts";
+import { eventually } from "../support/wait.ts";
 
 const PAYLOAD = "the-secret-payload";
 const READ: Call = ["GET", PAYLOAD];
@@ -82,7 +77,7 @@ async function timed<T>(start: () => Promise<T>): Promise<[T, number]> {
   return [await start(), performance.now() - started];
 }
 
-describe.each(BOTH)("over %s", (transport) => {
+describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
   describe.each(Object.entries(LOST_ANSWERS[transport]))("a server that %s", (_, behaviour) => {
     test.each([
       ["a read", READ, "redis-unavailable"],

@@ -2,8 +2,9 @@ import { describe, expect, test } from "vitest";
 import { type Outcome, ReplyError } from "../../shared/redis/connection.ts";
 import type { Call } from "../../shared/redis/redis.ts";
 import { defineScript } from "../../shared/redis/script.ts";
-import { nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
-import { BOTH, failure, ownRedis } from "./support.ts";
+import { failure } from "../support/failure.ts";
+import { ownRedis } from "../support/own-redis.ts";
+import { BOTH_TRANSPORTS, nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
 
 const increment = defineScript("increment", [], /* lua */ `return reply(call("INCR", KEYS[1]))`);
 const append = defineScript(
@@ -21,7 +22,7 @@ return reply({ failed.err, call("GET", KEYS[1]) })`,
 
 const word = (outcome: Outcome | undefined) => (outcome instanceof ReplyError ? outcome.word : outcome);
 
-describe.each(BOTH)("over %s", (transport) => {
+describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
   test("an error of one command leaves the other outcomes as they are", async () => {
     const redis = openRedis(transport);
     const key = uniquePrefix();

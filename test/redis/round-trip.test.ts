@@ -1,8 +1,7 @@
 import { Buffer } from "node:buffer";
 import { describe, expect, test } from "vitest";
 import type { Reply } from "../../shared/redis/connection.ts";
-import { nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
-import { BOTH } from "./support.ts";
+import { BOTH_TRANSPORTS, nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
 
 const TEXTS = {
   "an integer beyond 2^53": "9007199254740993",
@@ -38,7 +37,7 @@ const BYTES = {
   "every byte": Array.from({ length: 256 }, (_, i) => i),
 };
 
-describe.each(BOTH)("over %s", (transport) => {
+describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
   describe.each(Object.entries(TEXTS))("%s comes back as it was sent", (_, text) => {
     test("by SET and GET, as value and as key", async () => {
       const redis = openRedis(transport);

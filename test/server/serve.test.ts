@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, describe, expect, inject, test } from "vitest";
 import { SERVER_SETTINGS } from "../../functions/server/settings.ts";
-import { eventually, ownRedis } from "../redis/support.ts";
+import { ownRedis } from "../support/own-redis.ts";
 import { uniquePrefix } from "../support/redis.ts";
+import { eventually } from "../support/wait.ts";
 import type { Answer } from "../support/worker.ts";
 
 const ROOT_TOKEN = "root-token-of-the-server-tests";

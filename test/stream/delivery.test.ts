@@ -5,7 +5,7 @@ import { configureGroup, configureStream, deleteStream } from "../../shared/stre
 import { listPending } from "../../shared/stream/pending.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
-import { nativeClient, type TransportName } from "../support/redis.ts";
+import { BOTH_TRANSPORTS, nativeClient } from "../support/redis.ts";
 import {
   age,
   leasesOf,
@@ -16,7 +16,7 @@ import {
   settleSome,
 } from "../support/streams.ts";
 
-describe.each<TransportName>(["tcp", "rest"])("over %s", (transport) => {
+describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
   test("a batch whose consumer crashed is handed to another after its lease, in order, as delivery 2", async () => {
     const stream = await makeStream(["g"], { transport });
     const ids = await produceNumbers(stream, 5);

@@ -3,7 +3,7 @@ import { WeirError } from "../../shared/errors.ts";
 import type { Redis } from "../../shared/redis/redis.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
-import { nativeClient } from "../support/redis.ts";
+import { BOTH_TRANSPORTS, nativeClient } from "../support/redis.ts";
 import { age, makeStream, poll, type TestStream } from "../support/streams.ts";
 
 // A fast poll takes the answer as plain text, in which U+FFFD stands for bytes that are not UTF-8.
@@ -21,7 +21,7 @@ async function usageOf<Result>(redis: Redis, step: () => Promise<Result>) {
   return { result, commands: redis.usage.commands - commands, roundTrips: redis.usage.roundTrips - roundTrips };
 }
 
-describe.each(["tcp", "rest"] as const)("a fast poll over %s", (transport) => {
+describe.each(BOTH_TRANSPORTS)("a fast poll over %s", (transport) => {
   test("hands on bytes that are not UTF-8 as they are, between messages that are", async () => {
     const stream = await makeStream(["g"], { transport });
     const fastPoll = await readyForFastPoll(stream);

@@ -12,7 +12,7 @@ import { replayToGroup, seek } from "../../shared/stream/reread.ts";
 import { trimNow } from "../../shared/stream/retention.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
 import { openStream } from "../../shared/stream/stream.ts";
-import { type OwnRedis, ownRedis } from "../redis/support.ts";
+import { type OwnRedis, ownRedis } from "../support/own-redis.ts";
 import {
   age,
   leasesOf,

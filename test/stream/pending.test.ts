@@ -6,7 +6,7 @@ import { configureGroup } from "../../shared/stream/manage.ts";
 import { listPending, type PendingEntry } from "../../shared/stream/pending.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { replayToGroup } from "../../shared/stream/reread.ts";
-import { nativeClient, type TransportName } from "../support/redis.ts";
+import { BOTH_TRANSPORTS, nativeClient, type TransportName } from "../support/redis.ts";
 import {
   age,
   leasesOf,
@@ -69,7 +69,7 @@ async function makeMix(transport: TransportName = "tcp") {
   return { stream, native, ids, again: messages };
 }
 
-describe.each<TransportName>(["tcp", "rest"])("the list of what is pending, over %s,", (transport) => {
+describe.each(BOTH_TRANSPORTS)("the list of what is pending, over %s,", (transport) => {
   test("holds all that the group's figure counts: what was handed out again too, and not what waits to be", async () => {
     const { stream, ids } = await makeMix(transport);
     const { items, next } = await listPending(stream, "g", { limit: 100 });

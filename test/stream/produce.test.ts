@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { encodeMessage, type NewMessage } from "../../shared/message.ts";
 import { produce } from "../../shared/stream/produce.ts";
-import { nativeClient } from "../support/redis.ts";
+import { BOTH_TRANSPORTS, nativeClient } from "../support/redis.ts";
 import { makeStream } from "../support/streams.ts";
 
 // Short texts of all messages go to Redis as one argument, cut up there by their bytes; long ones each by itself.
@@ -20,7 +20,7 @@ const message = fc.record<NewMessage>(
   { requiredKeys: [] },
 );
 
-describe.each(["tcp", "rest"] as const)("messages produced over %s", (transport) => {
+describe.each(BOTH_TRANSPORTS)("messages produced over %s", (transport) => {
   test("lie in Redis text for text, however short and long ones are mixed, and a repeat is known again", async () => {
     const stream = await makeStream([], { transport, settings: { maxMessageBytes: 4 * 1024 * 1024 } });
     const native = nativeClient();

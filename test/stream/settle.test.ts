@@ -2,9 +2,11 @@ import { expect, test } from "vitest";
 import { runReaper } from "../../scheduled/reaper.ts";
 import { listDeadLetters } from "../../shared/stream/dead-letters.ts";
 import { groupInfo } from "../../shared/stream/inspect.ts";
-import { configureGroup } from "../../shared/stream/manage.ts";
+import { configureGroup, configureStream } from "../../shared/stream/manage.ts";
 import { listPending } from "../../shared/stream/pending.ts";
 import { produce } from "../../shared/stream/produce.ts";
+import { openStream } from "../../shared/stream/stream.ts";
+import { ownRedis } from "../support/own-redis.ts";
 import { nativeClient } from "../support/redis.ts";
 import {
   age,
@@ -239,4 +241,20 @@ test("a poll costs at most 6 commands while something is delayed, and 10 when it
   const all = await poll(stream, "g", { acks: leasesOf(none.messages) });
   expect(all.messages.length).toBeGreaterThanOrEqual(5);
   expect(usage.commands - before).toBeLessThanOrEqual(10);
+});
+
+test("a request settles before it polls, also when Redis has lost its scripts", async () => {
+  const { native, open } = await ownRedis();
+  const stream = openStream(open("tcp"), "weir:", "s");
+  await configureStream(stream, {}, Date.now());
+  await configureGroup(stream, "g", { kind: "first" }, {});
+  await produceNumbers(stream, 1);
+  const { messages } = await poll(stream, "g");
+  await age(native, stream, "g");
+  await native.script("FLUSH");
+  // Redis has the poll's script again, as after a poll of another consumer, but not yet the one that settles.
+  await poll(stream, "g", { consumer: "other", batchSize: 1, recover: true });
+  const rejects = leasesOf(messages).map((lease) => ({ lease }));
+  const { settled } = await poll(stream, "g", { rejects });
+  expect(settled).toMatchObject({ rejected: 1, stale: [] });
 });

@@ -19,6 +19,9 @@ export const TRANSPORTS = {
 
 export type TransportName = keyof typeof TRANSPORTS;
 
+/** For `describe.each`: what holds over one transport holds over the other. */
+export const BOTH_TRANSPORTS: readonly TransportName[] = ["tcp", "rest"];
+
 /** Weir's Redis over one of the transports, closed with the test. */
 export function openRedis(transport: TransportName = "tcp"): Redis {
   const connection = TRANSPORTS[transport]();

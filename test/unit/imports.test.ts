@@ -10,9 +10,9 @@ interface Import {
   readonly isTypeOnly: boolean;
 }
 
-const FOLDERS = ["functions", "scheduled", "shared", "client", "local", "bench", "test"];
+const FOLDERS = ["functions", "scheduled", "shared", "client", "console", "local", "bench", "test"];
 const files = await Array.fromAsync(
-  glob(`{${FOLDERS.join(",")}}/**/*.ts`, { exclude: (name) => name.includes("node_modules") }),
+  glob(`{${FOLDERS.join(",")}}/**/*.{ts,tsx}`, { exclude: (name) => name.includes("node_modules") }),
 );
 const sources = new Map(files.sort().map((file) => [file, importsOf(file)]));
 
@@ -51,12 +51,17 @@ const goesTo =
   ({ from, isLocal }: Import) =>
     isLocal && folders.some((folder) => from.startsWith(folder));
 
+const leaves =
+  (...folders: string[]) =>
+  (one: Import) =>
+    one.isLocal && !goesTo(...folders)(one);
+
 const isHonoOrWorkers = ({ from }: Import) => /^(hono|@hono\/|cloudflare:|@cloudflare\/|wrangler|workerd)/.test(from);
 
 describe("imports go one way", () => {
   test("and this test reads them all", () => {
     expect(sources.size).toBeGreaterThan(50);
-    expect(importsOf("functions/index.ts").map(({ from }) => from)).toContain("scheduled/reaper.ts");
+    expect(importsOf("functions/reap.ts").map(({ from }) => from)).toContain("scheduled/reaper.ts");
     expect(importsOf("shared/redis/tcp.ts")).toContainEqual({ from: "ioredis", isLocal: false, isTypeOnly: true });
     expect(importsOf("shared/redis/tcp.ts")).toContainEqual({ from: "ioredis", isLocal: false, isTypeOnly: false });
     for (const [file, imports] of sources) {
@@ -71,45 +76,79 @@ describe("imports go one way", () => {
     expect(violations("", isMissing)).toEqual([]);
   });
 
-  test("shared knows neither HTTP functions nor scheduled jobs, nor local or test code", () => {
-    expect(violations("shared/", ({ from, isLocal }) => isLocal && !from.startsWith("shared/"))).toEqual([]);
-  });
-
-  test("shared imports nothing of Hono or Workers", () => {
+  test("shared imports nothing but shared, and nothing of Hono or Workers", () => {
+    expect(violations("shared/", leaves("shared/"))).toEqual([]);
     expect(violations("shared/", isHonoOrWorkers)).toEqual([]);
   });
 
-  test("the transport knows nothing of streams and scripts, and scripts nothing of streams", () => {
-    expect(violations("shared/redis/", goesTo("shared/stream/", "shared/scripts/"))).toEqual([]);
-    expect(violations("shared/scripts/", goesTo("shared/stream/"))).toEqual([]);
+  test("shared says nothing of HTTP: no route, no status", () => {
+    const texts = [...sources.keys()]
+      .filter((file) => file.startsWith("shared/"))
+      .map((file) => readFileSync(file, "utf8"));
+    for (const text of texts) expect(text).not.toMatch(/\/v1\/|\/hooks\/|\bstatus: [1-5]\d\d\b|HTTP status/);
+  });
+
+  test("the transport knows nothing above it", () => {
+    expect(
+      violations("shared/redis/", goesTo("shared/stream/", "shared/scripts/", "shared/push/", "shared/reaper/")),
+    ).toEqual([]);
+  });
+
+  test("scripts know nothing of streams, and their parts nothing but parts", () => {
+    expect(violations("shared/scripts/", goesTo("shared/stream/", "shared/push/", "shared/reaper/"))).toEqual([]);
+    expect(violations("shared/scripts/parts/", leaves("shared/scripts/parts/", "shared/redis/script.ts"))).toEqual([]);
+  });
+
+  test("the stream module knows nothing of push and reaper, which stand on it", () => {
+    expect(violations("shared/stream/", goesTo("shared/push/", "shared/reaper/"))).toEqual([]);
+    expect(violations("shared/push/", goesTo("shared/reaper/"))).toEqual([]);
+    expect(violations("shared/reaper/", goesTo("shared/push/"))).toEqual([]);
   });
 
   test("only the transport's adapters import a Redis client", () => {
     const isClient = ({ from }: Import) => from === "ioredis" || from.startsWith("@upstash/redis");
-    const adapters = ["shared/redis/tcp.ts", "shared/redis/upstash.ts"];
+    const adapters = ["shared/redis/tcp.ts", "shared/redis/upstash.ts", "shared/redis/cluster.ts"];
     for (const folder of ["functions/", "scheduled/", "shared/"]) {
       expect(violations(folder, (one, file) => isClient(one) && !adapters.includes(file))).toEqual([]);
     }
   });
 
-  test("only functions/index.ts knows both functions and scheduled jobs", () => {
-    const knowsJobs = goesTo("scheduled/");
-    expect(violations("functions/", (one, file) => knowsJobs(one) && file !== "functions/index.ts")).toEqual([]);
-    expect(violations("scheduled/", goesTo("functions/"))).toEqual([]);
+  test("what every route uses knows no route, and no page", () => {
+    expect(
+      violations("functions/http/", leaves("functions/http/", "functions/context.ts", "functions/log.ts", "shared/")),
+    ).toEqual([]);
   });
 
-  test("scheduled jobs import nothing of Hono or Workers", () => {
+  test("rooms of functions do not know each other: routes, webhooks, server", () => {
+    const rooms = ["functions/routes/", "functions/webhooks/", "functions/server/"];
+    for (const room of rooms) {
+      const others = rooms.filter((other) => other !== room);
+      expect(violations(room, goesTo(...others))).toEqual([]);
+      // One file a resource: what two of them share has its place in http/.
+      if (room === "functions/routes/") expect(violations(room, goesTo(room))).toEqual([]);
+    }
+    expect(violations("functions/docs/", goesTo(...rooms))).toEqual([]);
+  });
+
+  test("only one file of functions knows scheduled jobs, and they know nothing of functions", () => {
+    const knowsJobs = goesTo("scheduled/");
+    expect(violations("functions/", (one, file) => knowsJobs(one) && file !== "functions/reap.ts")).toEqual([]);
+    expect(violations("scheduled/", leaves("scheduled/", "shared/"))).toEqual([]);
     expect(violations("scheduled/", isHonoOrWorkers)).toEqual([]);
   });
 
-  test("the Worker's code imports nothing of the local stack, the client, benchmarks or tests", () => {
-    const isOutside = goesTo("local/", "client/", "bench/", "test/");
-    for (const folder of ["functions/", "scheduled/", "shared/"]) expect(violations(folder, isOutside)).toEqual([]);
+  test("the server's code imports nothing of the local stack, the client, the console, benchmarks or tests", () => {
+    const isOutside = goesTo("local/", "client/", "console/", "bench/", "test/");
+    for (const folder of ["functions/", "scheduled/", "shared/"]) {
+      // The types of the wire are the client's; the server's schemas are checked against them.
+      const isOwn = ({ from, isTypeOnly }: Import) => isTypeOnly && from === "client/wire.ts";
+      expect(violations(folder, (one) => isOutside(one) && !isOwn(one))).toEqual([]);
+    }
   });
 
-  test("the client imports nothing of the server but types", () => {
-    const server = goesTo("functions/", "scheduled/", "shared/", "local/", "test/");
-    expect(violations("client/", (one) => server(one) && !one.isTypeOnly)).toEqual([]);
+  test("the client imports nothing of the server, not even a type, and the console nothing but the client", () => {
+    expect(violations("client/", leaves("client/"))).toEqual([]);
+    expect(violations("console/", leaves("console/", "client/"))).toEqual([]);
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { leaseFormat } from "../../shared/lease.ts";
 import { reclaimPollScript } from "../../shared/scripts/reclaim-poll.lua.ts";
-import { expectStatus, type HttpGroup, idsOf, leases, makeHttpGroup } from "../support/model-http.ts";
+import { expectStatus, type HttpGroup, idsOf, leases, makeHttpGroup } from "../support/http-group.ts";
 import { nativeClient, openRedis } from "../support/redis.ts";
 import { age, passTimeOfSideStore } from "../support/streams.ts";
 import { type Answer, startWorker } from "../support/worker.ts";

@@ -187,11 +187,14 @@ describe("the curl lines", () => {
 
   test("succeed, each of them, once the names in braces are filled in", async () => {
     const all = routes().flatMap(({ path, html }) => commandsIn(html).map((command) => ({ path, command })));
-    for (const [i, { path, command }] of all.entries()) {
-      const values = await prepare(`docs-${i}`, path.includes("dead-letters"));
-      const filled = command.replaceAll(/\{(\w+)\}/g, (_, name) => values[name] ?? `no value for ${name}`);
-      expect(await run(filled), filled).toMatch(/^20[014]$/);
-    }
+    const statuses = await Promise.all(
+      all.map(async ({ path, command }, i) => {
+        const values = await prepare(`docs-${i}`, path.includes("dead-letters"));
+        const filled = command.replaceAll(/\{(\w+)\}/g, (_, name) => values[name] ?? `no value for ${name}`);
+        return { filled, status: await run(filled) };
+      }),
+    );
+    for (const { filled, status } of statuses) expect(status, filled).toMatch(/^20[014]$/);
   });
 });
 

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { BOTH_TRANSPORTS } from "../support/redis.ts";
 import { startWorker } from "../support/worker.ts";
 
-describe.each(["rest", "tcp"] as const)("the Worker over %s", (transport) => {
+describe.each(BOTH_TRANSPORTS)("the Worker over %s", (transport) => {
   const worker = startWorker({ transport });
 
   test("produces, hands out, takes acknowledgements, and says what it cost", async () => {

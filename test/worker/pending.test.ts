@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { expectStatus, leases, makeHttpGroup } from "../support/model-http.ts";
+import { expectStatus, leases, makeHttpGroup } from "../support/http-group.ts";
 import { startWorker } from "../support/worker.ts";
 
 const worker = startWorker();

@@ -16,15 +16,15 @@ import { replayToGroup, seek } from "../../shared/stream/reread.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
 import { type SettleRequest, settle } from "../../shared/stream/settle.ts";
 import { type EventStream, openStream } from "../../shared/stream/stream.ts";
-import { GroupModel, type Handed, type HandOut, Violation } from "./model.ts";
-import { CONSUMERS, HOLDER, NATIVE, type Op, type Pick, type Plan, type Step } from "./model-ops.ts";
-import { uniquePrefix } from "./redis.ts";
-import { passTimeOfSideStore } from "./streams.ts";
+import { uniquePrefix } from "../support/redis.ts";
+import { passTimeOfSideStore } from "../support/streams.ts";
+import { GroupModel, type Handed, type HandOut, Violation } from "./group-model.ts";
+import { CONSUMERS, HOLDER, NATIVE, type Op, type Pick, type Plan, type Step } from "./plans.ts";
 
 const HOUR_MS = 3_600_000;
 /** No lease and no backoff ends by itself while a run lasts. */
 const LONG_MS = 600_000;
-const MOST_MESSAGES = 400;
+const MAX_MESSAGES = 400;
 /** JSON texts that must come back byte for byte. */
 const PAYLOADS = [
   "1.0",
@@ -183,7 +183,7 @@ class Run {
   }
 
   async #produce({ count, key, natively }: Op & { op: "produce" }): Promise<Told> {
-    if (this.#payloads.size > MOST_MESSAGES) return {};
+    if (this.#payloads.size > MAX_MESSAGES) return {};
     // The same key always comes with the same messages.
     const [size, from] = key === undefined ? [count, this.#payloads.size] : [3 * key + 1, key];
     const data = Array.from({ length: size }, (_, i) => PAYLOADS[(from + i) % PAYLOADS.length] ?? "0");
