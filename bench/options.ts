@@ -3,14 +3,14 @@ import { parseArgs } from "node:util";
 export const SECTIONS = ["throughput", "latency", "end-to-end", "growth", "memory", "cold-start", "profile"] as const;
 export type Section = (typeof SECTIONS)[number];
 
-export type Options = {
+export interface Options {
   quick: boolean;
   rounds: number;
   sections: readonly Section[];
   /** Only throughput measurements whose name matches. */
   only: RegExp | undefined;
   against: string | undefined;
-};
+}
 
 export const USAGE = `npm run bench -- [options]     about half an hour without options
   --quick            about a minute and a half: fewer rounds, only the measurements that the aims need

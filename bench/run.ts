@@ -4,8 +4,9 @@ import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Progress } from "../local/progress.ts";
+import { INTERRUPTED, interruptible } from "../local/signals.ts";
 import { type Options, parseOptions, type Section, USAGE } from "./options.ts";
-import { Progress } from "./progress.ts";
 import type { Results } from "./report/results.ts";
 
 const options = parseOrExplain();
@@ -24,12 +25,12 @@ const { measureThroughput } = await import("./sections/throughput.ts");
 const { startStack } = await import("./stack.ts");
 const { currentVersion, otherVersion } = await import("./version.ts");
 
-const progress = new Progress();
+const progress = new Progress(process.stderr, 5_000);
+const interruption = interruptible().signal;
 const dir = await mkdtemp(join(tmpdir(), "weir-bench-"));
 const cleanups: (() => Promise<void>)[] = [() => rm(dir, { recursive: true, force: true })];
 let cleaning: Promise<void> | undefined;
-for (const signal of ["SIGINT", "SIGTERM"] as const)
-  process.once(signal, () => void cleanUp().then(() => process.exit(130)));
+interruption.addEventListener("abort", () => void cleanUp().then(() => process.exit(INTERRUPTED)));
 try {
   const results = await measureAll();
   progress.end();
@@ -41,7 +42,7 @@ try {
 
 async function measureAll(): Promise<Results> {
   const startedAt = new Date().toISOString();
-  progress.say("building");
+  progress.status("building");
   const versions = [await currentVersion(dir)];
   if (options.against !== undefined) {
     const other = await otherVersion(options.against, dir);
@@ -50,7 +51,7 @@ async function measureAll(): Promise<Results> {
   }
   const stack = await startStack(dir, versions);
   cleanups.push(stack.stop);
-  if (stack.nats === undefined) progress.note("NATS JetStream is left out: no nats-server is installed");
+  if (stack.nats === undefined) progress.say("NATS JetStream is left out: no nats-server is installed");
   const surroundings = await describeSurroundings(stack);
   const wants = (section: Section) => options.sections.includes(section);
   // Before the big streams: Redis' memory is then as empty as it gets.
@@ -81,7 +82,7 @@ async function write(results: Results): Promise<string[]> {
 
 async function cleanUp(): Promise<void> {
   cleaning ??= (async () => {
-    for (const step of cleanups.reverse()) await step().catch((error: unknown) => progress.note(String(error)));
+    for (const step of cleanups.reverse()) await step().catch((error: unknown) => progress.say(String(error)));
   })();
   await cleaning;
 }

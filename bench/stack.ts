@@ -15,12 +15,17 @@ const REST_TOKEN = "bench-rest";
 export type Runtime = "Node, TCP" | "workerd, REST" | "workerd, TCP";
 
 /** One running Weir. */
-export type Server = { runtime: Runtime; version: Version; target: Target; pid: number };
+export interface Server {
+  runtime: Runtime;
+  version: Version;
+  target: Target;
+  pid: number;
+}
 
 /** A job less what the stack knows. */
 export type JobBody = Job extends infer Each ? (Each extends Job ? Omit<Each, "redisPort" | "watched"> : never) : never;
 
-export type Stack = {
+export interface Stack {
   redisPort: number;
   servers: readonly Server[];
   nats: RunningNats | undefined;
@@ -35,7 +40,7 @@ export type Stack = {
   /** The settings of a Worker that reaches Redis through the REST endpoint. */
   restSettings: Readonly<Record<string, string>>;
   stop(): Promise<void>;
-};
+}
 
 /** @throws Error when a part does not start; what had been started is ended first */
 export async function startStack(dir: string, versions: readonly Version[]): Promise<Stack> {

@@ -1,5 +1,9 @@
 /** The middle of the values and how far they reach. */
-export type Spread = { median: number; least: number; most: number };
+export interface Spread {
+  median: number;
+  least: number;
+  most: number;
+}
 
 /** @param values at least one */
 export function spreadOf(values: readonly number[]): Spread {
@@ -12,7 +16,11 @@ export function median(values: readonly number[]): number {
 }
 
 /** What share of the values is at or below which one. */
-export type Quantiles = { p50: number; p95: number; p99: number };
+export interface Quantiles {
+  p50: number;
+  p95: number;
+  p99: number;
+}
 
 export function quantilesOf(values: readonly number[]): Quantiles {
   const sorted = [...values].sort((a, b) => a - b);

@@ -9,7 +9,7 @@ const run = promisify(execFile);
 
 export const PROJECT = dirname(import.meta.dirname);
 
-export type Version = {
+export interface Version {
   /** "" for the one that this checkout holds, "@<ref>" for another. */
   label: string;
   commit: string;
@@ -17,7 +17,7 @@ export type Version = {
   bundle: string;
   bundleBytes: number;
   bundleGzipBytes: number;
-};
+}
 
 export async function currentVersion(dir: string): Promise<Version> {
   const { stdout } = await run("git", ["status", "--porcelain", "--", "functions", "scheduled", "shared"], {

@@ -4,17 +4,23 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** Held from the start to the end of a stack. */
-export type DataLock = {
+export interface DataLock {
   /** Notes the Redis that works in the folder, for whoever comes after a crash. */
   noteRedis(pid: number): Promise<void>;
   release(): Promise<void>;
-};
+}
 
 /** A process, told apart from a later one that got the same number. */
-type Holder = { pid: number; startedAt: string };
-type LockFile = { holder: Holder; redis?: Holder };
+interface Holder {
+  pid: number;
+  startedAt: string;
+}
+interface LockFile {
+  holder: Holder;
+  redis?: Holder;
+}
 
-const orphanTimeoutMs = 15_000;
+const ORPHAN_TIMEOUT_MS = 15_000;
 
 /**
  * Takes the folder, which is created when it is not there. A lock whose process is gone is taken over; the Redis it left
@@ -49,7 +55,7 @@ async function clearStale(path: string, dir: string): Promise<void> {
   if (found && (await isRunning(found.holder))) {
     throw new Error(`Another Weir (process ${found.holder.pid}) works in ${dir}. End it, or set WEIR_DATA_DIR.`);
   }
-  const deadline = Date.now() + orphanTimeoutMs;
+  const deadline = Date.now() + ORPHAN_TIMEOUT_MS;
   while (found?.redis && (await isRunning(found.redis))) {
     if (Date.now() > deadline) {
       throw new Error(

@@ -2,29 +2,23 @@
 import { randomUUID } from "node:crypto";
 import { StreamApi } from "./demo/api.ts";
 import { maxMessageBytesFor, webhookMessages } from "./demo/payloads.ts";
-import { Progress } from "./demo/progress.ts";
 import { play, type Result } from "./demo/scenario.ts";
 import { table } from "./demo/table.ts";
 import { nothingMissing } from "./demo/tally.ts";
 import { openTarget, type Target } from "./demo/target.ts";
+import { Progress } from "./progress.ts";
+import { INTERRUPTED, Interrupted, interruptible } from "./signals.ts";
 
-/** What the shell reports for a program that Ctrl-C ended. */
-const INTERRUPTED = 130;
 const CLEAN_UP_TIMEOUT_MS = 10_000;
-/** Signals this close together are one key press. */
-const SAME_PRESS_MS = 500;
 
 /** Why all of it is called off. */
-const stopping = new AbortController();
-const interrupted = new Error("interrupted");
-let interruptedMs = 0;
+const stopping = interruptible();
 
 process.exitCode = await main();
 // Nothing is left to do; what a library still holds open must not keep the terminal waiting.
 process.exit();
 
 async function main(): Promise<number> {
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
   const progress = new Progress(process.stdout);
   try {
     const target = await openTarget(process.env, progress, stopping.signal);
@@ -32,21 +26,10 @@ async function main(): Promise<number> {
     return await run(target, progress).finally(() => target.close());
   } catch (error) {
     progress.end();
-    const cause = stopping.signal.aborted ? stopping.signal.reason : error;
+    const cause: unknown = stopping.signal.aborted ? stopping.signal.reason : error;
     console.error(cause instanceof Error ? cause.message : String(cause));
-    return cause === interrupted ? INTERRUPTED : 1;
+    return cause instanceof Interrupted ? INTERRUPTED : 1;
   }
-}
-
-/** The first one ends everything in order, a second one at once. */
-function onSignal(): void {
-  if (stopping.signal.reason !== interrupted) {
-    interruptedMs = performance.now();
-    stopping.abort(interrupted);
-    return;
-  }
-  // npm passes a Ctrl-C on that the terminal has already sent here: one key press, two signals.
-  if (performance.now() - interruptedMs > SAME_PRESS_MS) process.exit(INTERRUPTED);
 }
 
 async function run(target: Target, progress: Progress): Promise<number> {

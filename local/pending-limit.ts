@@ -5,12 +5,12 @@ import type { Planned } from "./planned.ts";
 import { type Arg, elements, errorText } from "./resp.ts";
 
 /** Pending entries that one consumer may hold. */
-export const pendingLimit = 1_000;
+export const PENDING_LIMIT = 1_000;
 
 // Every command that the check itself runs is preceded by a LASTSAVE, which Upstash does not offer and hence nobody
 // else calls: two commands per LASTSAVE are ours, not the client's (see usage.ts).
 // The entries that are not yet delivered are only counted when COUNT would exceed the limit.
-const guard = `
+const GUARD = `
 local weir_guard = function(redis)
   local function own(...)
     redis.pcall('LASTSAVE')
@@ -66,7 +66,7 @@ local weir_guard = function(redis)
 end`;
 
 // Shadows the script's own `redis`: call raises as the real one does, pcall returns the error.
-const shadow = `
+const SHADOW = `
 local redis = (function(real)
   local guard = weir_guard(real)
   local function guarded(run, fail)
@@ -81,19 +81,19 @@ local redis = (function(real)
 end)(redis)`;
 
 // The first LASTSAVE accounts for the EVAL itself.
-const checkedHead = `${oneLine(guard)} redis.call('LASTSAVE') local text = weir_guard(redis)(unpack(ARGV)) `;
+const CHECKED_HEAD = `${oneLine(GUARD)} redis.call('LASTSAVE') local text = weir_guard(redis)(unpack(ARGV)) `;
 
-const check = `${checkedHead}
+const CHECK = `${CHECKED_HEAD}
 if not text then return 'OK' end
 redis.pcall('LASTSAVE') redis.pcall('SET', KEYS[1], '')
 redis.pcall('LASTSAVE') redis.pcall('DEL', KEYS[1])
 return redis.error_reply(text)`;
 
-const checkAndRead = `${checkedHead}
+const CHECK_AND_READ = `${CHECKED_HEAD}
 if text then return redis.error_reply(text) end
 return redis.pcall(unpack(ARGV))`;
 
-const guardKey = "upstash:pending-limit";
+const GUARD_KEY = "upstash:pending-limit";
 
 /**
  * An XREADGROUP that is held to the limit, for a connection on which nothing comes between its commands. The check
@@ -103,7 +103,7 @@ const guardKey = "upstash:pending-limit";
  * @param args the command
  */
 export function limitedRead(args: readonly Arg[]): Planned {
-  const commands = [["WATCH", guardKey], ["EVAL", check, "1", guardKey, ...args], ["MULTI"], args, ["EXEC"]];
+  const commands = [["WATCH", GUARD_KEY], ["EVAL", CHECK, "1", GUARD_KEY, ...args], ["MULTI"], args, ["EXEC"]];
   return { commands, reply: replyOfRead };
 }
 
@@ -113,7 +113,7 @@ export function limitedRead(args: readonly Arg[]): Planned {
  * @param args the command
  */
 export function limitedReadInTransaction(args: readonly Arg[]): Planned {
-  return { commands: [["EVAL", checkAndRead, "0", ...args]] };
+  return { commands: [["EVAL", CHECK_AND_READ, "0", ...args]] };
 }
 
 function replyOfRead(replies: readonly Buffer[]): Buffer {
@@ -124,7 +124,7 @@ function replyOfRead(replies: readonly Buffer[]): Buffer {
   return read;
 }
 
-const prelude = `${oneLine(guard)} ${oneLine(shadow)} `;
+const PRELUDE = `${oneLine(GUARD)} ${oneLine(SHADOW)} `;
 
 /**
  * The script as it has to be run to hold Upstash's rules, with every line where it was. (Where a shadowed call fails,
@@ -141,7 +141,7 @@ export function withUpstashRules(script: string): string {
     .replace(/,allow-key-locking|allow-key-locking,?/, "")
     .replace(/ flags=\s*$/, "\n");
   const body = script.slice(shebangEnd);
-  return shebang + (/xreadgroup/i.test(body) ? prelude : "") + body;
+  return shebang + (/xreadgroup/i.test(body) ? PRELUDE : "") + body;
 }
 
 function oneLine(lua: string): string {

@@ -10,18 +10,21 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 
 /** A Redis server program, and the folder of its shared libraries when they are not installed in the system. */
-export type RedisBinary = { path: string; libraryPath?: string };
+export interface RedisBinary {
+  path: string;
+  libraryPath?: string;
+}
 
-const cacheDir = join(dirname(import.meta.dirname), ".cache");
+const CACHE_DIR = join(dirname(import.meta.dirname), ".cache");
 
 /** Weir reads XAUTOCLAIM's third element and XINFO's `lag`, which Redis has since 7.0. */
-const minimumMajor = 7;
+const MIN_MAJOR = 7;
 
 /** The server itself is in redis-tools: redis-check-rdb is the same program, told apart by the name it is called by. */
-const basePackages = ["redis-tools", "libjemalloc2", "liblzf1", "libatomic1"];
+const BASE_PACKAGES = ["redis-tools", "libjemalloc2", "liblzf1", "libatomic1"];
 
 /** Libraries that most Debians have but a bare one may not. */
-const packageOfLibrary: ReadonlyArray<[prefix: string, name: string]> = [
+const PACKAGE_OF_LIBRARY: ReadonlyArray<[prefix: string, name: string]> = [
   ["libssl.", "libssl3"],
   ["libcrypto.", "libssl3"],
   ["libsystemd.", "libsystemd0"],
@@ -45,7 +48,7 @@ const packageOfLibrary: ReadonlyArray<[prefix: string, name: string]> = [
 export async function findRedisServer(): Promise<RedisBinary> {
   const installed = await onPath(["redis-server", "valkey-server"]);
   if (installed) return installed;
-  const cached = copyIn(join(cacheDir, "redis"));
+  const cached = copyIn(join(CACHE_DIR, "redis"));
   if (await isExecutable(cached.path)) return cached;
   if (process.platform !== "linux" || !(await onPath(["apt-get"], false))) throw new Error(howToInstall());
   try {
@@ -67,7 +70,7 @@ async function onPath(names: string[], checkVersion = true): Promise<RedisBinary
     for (const dir of dirs) {
       const path = join(dir, name);
       if (!(await isExecutable(path))) continue;
-      if (!checkVersion || (await majorVersion({ path })) >= minimumMajor) return { path };
+      if (!checkVersion || (await majorVersion({ path })) >= MIN_MAJOR) return { path };
     }
   }
   return undefined;
@@ -100,15 +103,15 @@ export function environmentFor(binary: RedisBinary): NodeJS.ProcessEnv {
 
 /** Builds in a folder of its own and renames it into place: two processes may do this at once, the later one yields. */
 async function unpackDebianPackages(): Promise<RedisBinary> {
-  const building = join(cacheDir, `redis-${process.pid}-${randomUUID()}`);
+  const building = join(CACHE_DIR, `redis-${process.pid}-${randomUUID()}`);
   await mkdir(join(building, "debs"), { recursive: true });
   try {
     const apt = new AptDownloads(building);
-    await apt.unpack(basePackages);
+    await apt.unpack(BASE_PACKAGES);
     await assemble(building);
     await apt.unpack(await missingPackages(copyIn(building)));
     await assemble(building);
-    if ((await majorVersion(copyIn(building))) < minimumMajor) throw new Error("the unpacked server does not run");
+    if ((await majorVersion(copyIn(building))) < MIN_MAJOR) throw new Error("the unpacked server does not run");
     return await moveIntoPlace(building);
   } finally {
     await rm(building, { recursive: true, force: true });
@@ -117,41 +120,41 @@ async function unpackDebianPackages(): Promise<RedisBinary> {
 
 /** Everything apt writes stays below `dir`: the system's package state is neither needed nor touched. */
 class AptDownloads {
-  private options: string[] = [];
-  private readonly dir: string;
+  #options: string[] = [];
+  readonly #dir: string;
 
   constructor(dir: string) {
-    this.dir = dir;
+    this.#dir = dir;
   }
 
   async unpack(packages: string[]): Promise<void> {
     if (packages.length === 0) return;
-    const debs = join(this.dir, "debs");
-    await this.download(packages, debs);
-    for (const deb of await readdir(debs)) await run("dpkg-deb", ["-x", join(debs, deb), join(this.dir, "root")]);
+    const debs = join(this.#dir, "debs");
+    await this.#download(packages, debs);
+    for (const deb of await readdir(debs)) await run("dpkg-deb", ["-x", join(debs, deb), join(this.#dir, "root")]);
   }
 
   /** A container image often ships without package lists; then they are fetched, into `dir`. */
-  private async download(packages: string[], into: string): Promise<void> {
+  async #download(packages: string[], into: string): Promise<void> {
     const args = ["download", ...packages];
     try {
-      await run("apt-get", [...this.options, ...args], { cwd: into });
+      await run("apt-get", [...this.#options, ...args], { cwd: into });
     } catch (error) {
-      if (this.options.length > 0) throw error;
-      await this.updateLists();
-      await run("apt-get", [...this.options, ...args], { cwd: into });
+      if (this.#options.length > 0) throw error;
+      await this.#updateLists();
+      await run("apt-get", [...this.#options, ...args], { cwd: into });
     }
   }
 
-  private async updateLists(): Promise<void> {
-    const lists = join(this.dir, "lists");
-    const cache = join(this.dir, "cache");
+  async #updateLists(): Promise<void> {
+    const lists = join(this.#dir, "lists");
+    const cache = join(this.#dir, "cache");
     await mkdir(join(lists, "partial"), { recursive: true });
     await mkdir(join(cache, "archives", "partial"), { recursive: true });
-    this.options = ["-o", `Dir::State::lists=${lists}`, "-o", `Dir::Cache=${cache}`];
+    this.#options = ["-o", `Dir::State::lists=${lists}`, "-o", `Dir::Cache=${cache}`];
     // As root apt drops to the user _apt, who may not write here.
-    if (process.getuid?.() === 0) this.options.push("-o", "APT::Sandbox::User=root");
-    await run("apt-get", [...this.options, "update"]);
+    if (process.getuid?.() === 0) this.#options.push("-o", "APT::Sandbox::User=root");
+    await run("apt-get", [...this.#options, "update"]);
   }
 }
 
@@ -173,12 +176,12 @@ async function assemble(dir: string): Promise<void> {
 async function missingPackages(binary: RedisBinary): Promise<string[]> {
   const { stdout } = await run("ldd", [binary.path], { env: environmentFor(binary) });
   const missing = [...stdout.matchAll(/^\s*(\S+) => not found/gm)].map((match) => match[1] ?? "");
-  const packages = missing.flatMap((lib) => packageOfLibrary.filter(([prefix]) => lib.startsWith(prefix)));
+  const packages = missing.flatMap((lib) => PACKAGE_OF_LIBRARY.filter(([prefix]) => lib.startsWith(prefix)));
   return [...new Set(packages.map(([, name]) => name))];
 }
 
 async function moveIntoPlace(building: string): Promise<RedisBinary> {
-  const target = join(cacheDir, "redis");
+  const target = join(CACHE_DIR, "redis");
   for (const leftover of ["debs", "root", "lists", "cache"]) {
     await rm(join(building, leftover), { recursive: true, force: true });
   }
@@ -200,7 +203,7 @@ function firstLines(error: unknown): string {
 }
 
 function howToInstall(): string {
-  const wanted = `Weir needs a redis-server (or valkey-server) of version ${minimumMajor}.0 or newer, and found none.`;
+  const wanted = `Weir needs a redis-server (or valkey-server) of version ${MIN_MAJOR}.0 or newer, and found none.`;
   const ways =
     process.platform === "darwin"
       ? ["brew install redis"]

@@ -3,7 +3,12 @@ import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { type Arg, encodeCommand, errorText, ReplySplitter } from "./resp.ts";
 
-type Batch = { missing: number; replies: Buffer[]; resolve: (replies: Buffer[]) => void; reject: (e: Error) => void };
+interface Batch {
+  missing: number;
+  replies: Buffer[];
+  resolve: (replies: Buffer[]) => void;
+  reject: (e: Error) => void;
+}
 
 /** The connection to Redis is gone, or could not be made: whether the commands ran is not known. */
 export class RedisUnreachable extends Error {
@@ -15,12 +20,12 @@ export class RedisUnreachable extends Error {
  * itself: a batch whose connection breaks is rejected, since a write in it may have happened.
  */
 export class RedisLink {
-  private readonly url: URL;
-  private current: Promise<Connection> | undefined;
+  readonly #url: URL;
+  #current: Promise<Connection> | undefined;
 
   /** @param url `redis://[user:password@]host:port[/db]`, or `rediss://` for TLS */
   constructor(url: string) {
-    this.url = new URL(url);
+    this.#url = new URL(url);
   }
 
   /**
@@ -31,36 +36,36 @@ export class RedisLink {
    * @throws RedisUnreachable
    */
   async send(commands: readonly (readonly Arg[])[]): Promise<Buffer[]> {
-    const connection = await this.connection();
+    const connection = await this.#connection();
     return connection.send(commands);
   }
 
   /** Ends the connection; what is still under way is rejected. */
   async close(): Promise<void> {
-    const closing = this.current;
-    this.current = undefined;
+    const closing = this.#current;
+    this.#current = undefined;
     // A connection that could not be made needs no closing, and whoever asked for it has been told.
     const connection = await closing?.catch(() => undefined);
     connection?.end();
   }
 
-  private connection(): Promise<Connection> {
-    if (this.current) return this.current;
+  #connection(): Promise<Connection> {
+    if (this.#current) return this.#current;
     const forget = () => {
-      if (this.current === opened) this.current = undefined;
+      if (this.#current === opened) this.#current = undefined;
     };
-    const opened = Connection.to(this.url, forget);
+    const opened = Connection.to(this.#url, forget);
     opened.catch(forget);
-    this.current = opened;
+    this.#current = opened;
     return opened;
   }
 }
 
 class Connection {
-  private readonly socket: Socket;
-  private readonly waiting: Batch[] = [];
-  private readonly splitter = new ReplySplitter();
-  private lost: Error | undefined;
+  readonly #socket: Socket;
+  readonly #waiting: Batch[] = [];
+  readonly #splitter = new ReplySplitter();
+  #lost: Error | undefined;
 
   static async to(url: URL, onLost: () => void): Promise<Connection> {
     const connection = new Connection(await openSocket(url), onLost);
@@ -72,50 +77,50 @@ class Connection {
   }
 
   private constructor(socket: Socket, onLost: () => void) {
-    this.socket = socket;
-    socket.on("data", (chunk: Buffer) => this.receive(chunk));
-    socket.on("error", (error) => this.fail(error));
+    this.#socket = socket;
+    socket.on("data", (chunk: Buffer) => this.#receive(chunk));
+    socket.on("error", (error) => this.#fail(error));
     socket.on("close", () => {
       onLost();
-      this.fail(new Error("the connection was closed"));
+      this.#fail(new Error("the connection was closed"));
     });
   }
 
   send(commands: readonly (readonly Arg[])[]): Promise<Buffer[]> {
-    if (this.lost) return Promise.reject(this.lost);
+    if (this.#lost) return Promise.reject(this.#lost);
     if (commands.length === 0) return Promise.resolve([]);
     const { promise, resolve, reject } = Promise.withResolvers<Buffer[]>();
-    this.waiting.push({ missing: commands.length, replies: [], resolve, reject });
-    this.socket.cork();
-    for (const command of commands) for (const chunk of encodeCommand(command)) this.socket.write(chunk);
-    this.socket.uncork();
+    this.#waiting.push({ missing: commands.length, replies: [], resolve, reject });
+    this.#socket.cork();
+    for (const command of commands) for (const chunk of encodeCommand(command)) this.#socket.write(chunk);
+    this.#socket.uncork();
     return promise;
   }
 
   end(): void {
-    this.socket.destroy();
+    this.#socket.destroy();
   }
 
-  private receive(chunk: Buffer): void {
+  #receive(chunk: Buffer): void {
     try {
-      this.splitter.push(chunk, (reply) => this.take(reply));
+      this.#splitter.push(chunk, (reply) => this.#take(reply));
     } catch (error) {
-      this.socket.destroy(error instanceof Error ? error : new Error(String(error)));
+      this.#socket.destroy(error instanceof Error ? error : new Error(String(error)));
     }
   }
 
-  private take(reply: Buffer): void {
-    const batch = this.waiting[0];
+  #take(reply: Buffer): void {
+    const batch = this.#waiting[0];
     if (!batch) throw new Error("Redis answered something that was not asked");
     batch.replies.push(reply);
     if (--batch.missing > 0) return;
-    this.waiting.shift();
+    this.#waiting.shift();
     batch.resolve(batch.replies);
   }
 
-  private fail(cause: Error): void {
-    this.lost ??= new RedisUnreachable(`Redis is unreachable: ${cause.message}`, { cause });
-    for (const batch of this.waiting.splice(0)) batch.reject(this.lost);
+  #fail(cause: Error): void {
+    this.#lost ??= new RedisUnreachable(`Redis is unreachable: ${cause.message}`, { cause });
+    for (const batch of this.#waiting.splice(0)) batch.reject(this.#lost);
   }
 }
 

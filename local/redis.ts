@@ -1,35 +1,28 @@
 // A redis-server of our own, on 127.0.0.1, that ends with this process.
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir } from "node:fs/promises";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { LastLines } from "./last-lines.ts";
+import { exitText, type Program, startProgram } from "./child-process.ts";
 import { freePort } from "./ports.ts";
 import { environmentFor, findRedisServer, type RedisBinary } from "./redis-binary.ts";
-import { endWithParent } from "./watchdog.ts";
 
-/** How a process ended: its exit code, or the signal that ended it. */
-export type Exit = { code: number | null; signal: NodeJS.Signals | null };
-
-/** A Redis that answers. */
-export type RunningRedis = {
-  url: string;
-  port: number;
-  pid: number;
-  /** Ends it by SIGTERM, which also writes and syncs the append-only file; by SIGKILL after 10 s. May be called twice. */
-  stop(): Promise<void>;
-  /** Settles when the process has ended, for whatever reason. Never rejects. */
-  exited: Promise<Exit>;
-  /** The last lines of Redis' own log. */
-  lastOutput(): string;
-};
+/** A Redis that answers. Ended by SIGTERM, it writes and syncs the append-only file first. */
+export interface RunningRedis extends Program {
+  readonly url: string;
+  readonly port: number;
+}
 
 /** `persistent` keeps the data in `dir` from run to run; `port` is a free one when left out; `args` go last. */
-export type RedisOptions = { dir: string; port?: number; persistent?: boolean; args?: string[] };
+export interface RedisOptions {
+  dir: string;
+  port?: number;
+  persistent?: boolean;
+  args?: string[];
+}
 
-const attempts = 5;
-const stopTimeoutMs = 10_000;
-const silenceTimeoutMs = 30_000;
+const ATTEMPTS = 5;
+const STOP_TIMEOUT_MS = 10_000;
+const SILENCE_TIMEOUT_MS = 30_000;
 
 /**
  * Starts redis-server and waits until it answers PING, which it does only once a persisted file is loaded.
@@ -48,7 +41,7 @@ export async function startRedis(options: RedisOptions): Promise<RunningRedis> {
       await redis.stop();
       // Between finding a free port and binding it, somebody else may have taken it.
       const lostRace = options.port === undefined && /Address already in use/i.test(redis.lastOutput());
-      if (!lostRace || attempt === attempts) throw error;
+      if (!lostRace || attempt === ATTEMPTS) throw error;
     }
   }
 }
@@ -64,81 +57,43 @@ function serverArgs(options: RedisOptions, port: number): string[] {
 }
 
 function launch(binary: RedisBinary, options: RedisOptions, port: number): RunningRedis {
-  // Detached, in a process group of its own: Ctrl-C in a terminal goes to the whole group of the shell's command, and
-  // Redis must not be gone before those who still write to it.
-  const child = spawn(binary.path, serverArgs(options, port), {
-    detached: true,
-    stdio: ["ignore", "pipe", "pipe"],
+  const program = startProgram(binary.path, {
+    args: serverArgs(options, port),
     env: environmentFor(binary),
+    stopTimeoutMs: STOP_TIMEOUT_MS,
   });
-  const log = new LastLines(15);
-  log.follow(child.stdout);
-  log.follow(child.stderr);
-  const { pid } = child;
-  const watchdog = pid === undefined ? undefined : endWithParent(pid);
-  const exited = exitOf(child, log).finally(() => watchdog?.release());
-  return {
-    url: `redis://127.0.0.1:${port}`,
-    port,
-    pid: pid ?? 0,
-    exited,
-    lastOutput: () => log.text(),
-    stop: () => stop(child, exited),
-  };
-}
-
-function exitOf(child: ChildProcess, log: LastLines): Promise<Exit> {
-  const { promise, resolve } = Promise.withResolvers<Exit>();
-  child.once("exit", (code, signal) => resolve({ code, signal }));
-  child.once("error", (error) => {
-    log.add(error.message);
-    if (child.pid === undefined) resolve({ code: null, signal: null });
-  });
-  return promise;
-}
-
-async function stop(child: ChildProcess, exited: Promise<Exit>): Promise<void> {
-  child.kill("SIGTERM");
-  const force = setTimeout(() => child.kill("SIGKILL"), stopTimeoutMs);
-  await exited.finally(() => clearTimeout(force));
+  return Object.assign(program, { url: `redis://127.0.0.1:${port}`, port });
 }
 
 /** While a large file is loaded, Redis answers -LOADING: it is waited for as long as it answers anything. */
 async function answering(redis: RunningRedis): Promise<void> {
-  let ended: Exit | undefined;
-  redis.exited.then((exit) => {
-    ended = exit;
-  });
   let heardAt = Date.now();
-  while (true) {
+  for (;;) {
     const answer = await ask(redis.port);
-    if (ended) throw new Error(`redis-server ended at its start (${exitText(ended)}):\n${redis.lastOutput()}`);
+    const { exit } = redis;
+    if (exit) throw new Error(`redis-server ended at its start (${exitText(exit)}):\n${redis.lastOutput()}`);
     // Another Redis may have the port, and ours is about to say so.
     if (answer?.ready && answer.pid === redis.pid) return;
     if (answer !== undefined) heardAt = Date.now();
-    if (Date.now() - heardAt > silenceTimeoutMs) {
-      throw new Error(`redis-server did not answer within ${silenceTimeoutMs} ms:\n${redis.lastOutput()}`);
+    if (Date.now() - heardAt > SILENCE_TIMEOUT_MS) {
+      throw new Error(`redis-server did not answer within ${SILENCE_TIMEOUT_MS} ms:\n${redis.lastOutput()}`);
     }
     await sleep(10);
   }
 }
 
-/**
- * An exit in words.
- *
- * @returns "exit code 1" or "signal SIGKILL"
- */
-export function exitText(exit: Exit): string {
-  return exit.signal ? `signal ${exit.signal}` : `exit code ${exit.code ?? "unknown"}`;
+/** Whether a Redis answers in time on that port of 127.0.0.1, be it that it is loading its data. */
+export async function isAnswering(port: number, timeoutMs: number): Promise<boolean> {
+  return (await ask(port, timeoutMs)) !== undefined;
 }
 
 /** Which process answers on the port, and whether it answers PING; undefined when no Redis does. */
-function ask(port: number): Promise<{ ready: boolean; pid: number } | undefined> {
+function ask(port: number, timeoutMs = 1_000): Promise<{ ready: boolean; pid: number } | undefined> {
   const { promise, resolve } = Promise.withResolvers<{ ready: boolean; pid: number } | undefined>();
   // INFO is answered while the data is loaded, PING is not.
   const socket = connect(port, "127.0.0.1", () => socket.write("PING\r\nINFO server\r\n"));
   let heard = "";
-  socket.setTimeout(1_000, () => socket.destroy());
+  socket.setTimeout(timeoutMs, () => socket.destroy());
   socket.on("data", (data) => {
     heard += data.toString();
     const pid = /process_id:(\d+)\r/.exec(heard)?.[1];

@@ -3,7 +3,7 @@
 // which a stored value, integers beyond 2^53, and errors inside of arrays. Going from bytes to JSON text without
 // JavaScript values in between is also the cheaper way, and benchmarks run through here.
 
-const cr = 13;
+const CR = 13;
 const type = { status: 43, error: 45, integer: 58, bulk: 36, array: 42 } as const;
 
 /** One argument of a command. Text is sent as UTF-8. */
@@ -32,11 +32,11 @@ export function encodeCommand(args: readonly Arg[]): Arg[] {
 
 /** Cuts a stream of bytes into whole replies. Each byte is looked at once, however many chunks a reply comes in. */
 export class ReplySplitter {
-  private buffer = Buffer.allocUnsafe(64 * 1024);
-  private length = 0;
-  private scanned = 0;
+  #buffer = Buffer.allocUnsafe(64 * 1024);
+  #length = 0;
+  #scanned = 0;
   /** Values that are still missing from the reply being scanned. */
-  private missing = 1;
+  #missing = 1;
 
   /**
    * @param chunk the next bytes from Redis
@@ -44,37 +44,37 @@ export class ReplySplitter {
    * @throws Error when the bytes are not RESP2
    */
   push(chunk: Buffer, onReply: (reply: Buffer) => void): void {
-    this.append(chunk);
+    this.#append(chunk);
     let start = 0;
-    while (this.scanOne()) {
-      if (this.missing > 0) continue;
-      onReply(Buffer.from(this.buffer.subarray(start, this.scanned)));
-      start = this.scanned;
-      this.missing = 1;
+    while (this.#scanOne()) {
+      if (this.#missing > 0) continue;
+      onReply(Buffer.from(this.#buffer.subarray(start, this.#scanned)));
+      start = this.#scanned;
+      this.#missing = 1;
     }
     if (start === 0) return;
-    this.buffer.copyWithin(0, start, this.length);
-    this.length -= start;
-    this.scanned -= start;
+    this.#buffer.copyWithin(0, start, this.#length);
+    this.#length -= start;
+    this.#scanned -= start;
   }
 
-  private append(chunk: Buffer): void {
-    const needed = this.length + chunk.length;
-    if (needed > this.buffer.length) {
-      const larger = Buffer.allocUnsafe(Math.max(needed, this.buffer.length * 2));
-      this.buffer.copy(larger, 0, 0, this.length);
-      this.buffer = larger;
+  #append(chunk: Buffer): void {
+    const needed = this.#length + chunk.length;
+    if (needed > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(needed, this.#buffer.length * 2));
+      this.#buffer.copy(larger, 0, 0, this.#length);
+      this.#buffer = larger;
     }
-    chunk.copy(this.buffer, this.length);
-    this.length = needed;
+    chunk.copy(this.#buffer, this.#length);
+    this.#length = needed;
   }
 
   /** Steps over one value (of an array: over its head). False when it is not all there yet. */
-  private scanOne(): boolean {
-    const end = endOfValue(this.buffer, this.scanned, this.length);
-    if (end > this.length) return false;
-    this.missing += valuesInside(this.buffer, this.scanned) - 1;
-    this.scanned = end;
+  #scanOne(): boolean {
+    const end = endOfValue(this.#buffer, this.#scanned, this.#length);
+    if (end > this.#length) return false;
+    this.#missing += valuesInside(this.#buffer, this.#scanned) - 1;
+    this.#scanned = end;
     return true;
   }
 }
@@ -88,7 +88,7 @@ export class ReplySplitter {
 function endOfValue(bytes: Buffer, from: number, length: number): number {
   // Lines are short, and a call of indexOf() costs more than a few steps here.
   let lineEnd = from;
-  while (lineEnd < length && bytes[lineEnd] !== cr) lineEnd++;
+  while (lineEnd < length && bytes[lineEnd] !== CR) lineEnd++;
   if (lineEnd + 1 >= length) return Number.POSITIVE_INFINITY;
   const kind = bytes[from];
   if (kind === type.bulk) return lineEnd + 2 + (bytes[from + 1] === type.error ? 0 : readInteger(bytes, from + 1) + 2);
@@ -106,7 +106,7 @@ function readInteger(bytes: Buffer, from: number): number {
   const negative = bytes[at] === type.error;
   if (negative) at++;
   let value = 0;
-  for (let byte = bytes[at]; byte !== undefined && byte !== cr; byte = bytes[++at]) value = value * 10 + byte - 48;
+  for (let byte = bytes[at]; byte !== undefined && byte !== CR; byte = bytes[++at]) value = value * 10 + byte - 48;
   return negative ? -value : value;
 }
 
@@ -131,7 +131,7 @@ export function elements(reply: Buffer): Buffer[] | null {
   if (reply[0] !== type.array) throw new Error("not an array reply");
   if (readInteger(reply, 1) < 0) return null;
   const found: Buffer[] = [];
-  for (let from = reply.indexOf(cr) + 2; from < reply.length; ) {
+  for (let from = reply.indexOf(CR) + 2; from < reply.length; ) {
     let end = from;
     for (let missing = 1; missing > 0; missing--) {
       missing += valuesInside(reply, end);
@@ -158,36 +158,36 @@ export function toJson(reply: Buffer, base64: boolean): string {
 }
 
 class JsonWriter {
-  private at = 0;
-  private readonly bytes: Buffer;
-  private readonly base64: boolean;
+  #at = 0;
+  readonly #bytes: Buffer;
+  readonly #base64: boolean;
 
   constructor(bytes: Buffer, base64: boolean) {
-    this.bytes = bytes;
-    this.base64 = base64;
+    this.#bytes = bytes;
+    this.#base64 = base64;
   }
 
   value(): string {
-    const kind = this.bytes[this.at++];
-    const from = this.at;
+    const kind = this.#bytes[this.#at++];
+    const from = this.#at;
     let lineEnd = from;
-    while (this.bytes[lineEnd] !== cr) lineEnd++;
-    this.at = lineEnd + 2;
-    if (kind === type.integer) return this.bytes.toString("latin1", from, lineEnd);
-    if (kind === type.bulk) return this.bulk(readInteger(this.bytes, from));
-    if (kind === type.array) return this.array(readInteger(this.bytes, from));
-    const line = this.bytes.toString("utf8", from, lineEnd);
-    return kind === type.status && line === "OK" ? '"OK"' : this.string(from, lineEnd);
+    while (this.#bytes[lineEnd] !== CR) lineEnd++;
+    this.#at = lineEnd + 2;
+    if (kind === type.integer) return this.#bytes.toString("latin1", from, lineEnd);
+    if (kind === type.bulk) return this.#bulk(readInteger(this.#bytes, from));
+    if (kind === type.array) return this.#array(readInteger(this.#bytes, from));
+    const line = this.#bytes.toString("utf8", from, lineEnd);
+    return kind === type.status && line === "OK" ? '"OK"' : this.#string(from, lineEnd);
   }
 
-  private bulk(size: number): string {
+  #bulk(size: number): string {
     if (size < 0) return "null";
-    const from = this.at;
-    this.at = from + size + 2;
-    return this.string(from, from + size);
+    const from = this.#at;
+    this.#at = from + size + 2;
+    return this.#string(from, from + size);
   }
 
-  private array(size: number): string {
+  #array(size: number): string {
     if (size < 0) return "null";
     let text = "[";
     for (let i = 0; i < size; i++) text += i === 0 ? this.value() : `,${this.value()}`;
@@ -195,8 +195,8 @@ class JsonWriter {
   }
 
   /** Decoding puts U+FFFD for bytes that are not UTF-8, as Upstash does. */
-  private string(from: number, to: number): string {
-    if (this.base64) return `"${this.bytes.toString("base64", from, to)}"`;
-    return JSON.stringify(this.bytes.toString("utf8", from, to));
+  #string(from: number, to: number): string {
+    if (this.#base64) return `"${this.#bytes.toString("base64", from, to)}"`;
+    return JSON.stringify(this.#bytes.toString("utf8", from, to));
   }
 }

@@ -10,37 +10,37 @@ import { type Arg, errorText } from "./resp.ts";
  * this endpoint runs as it is.
  */
 export class RewordedScripts {
-  private readonly runsAs = new Map<string, string>();
+  readonly #runsAs = new Map<string, string>();
 
   /**
    * @param name the command's name in capitals
    * @param args the whole command
    */
   plan(name: string, args: readonly Arg[]): Planned {
-    if (name === "EVAL" || name === "EVAL_RO") return this.replaceText(args, 1, restoreDigest);
-    if (name === "EVALSHA" || name === "EVALSHA_RO") return this.replaceDigests(args, 1, 2);
+    if (name === "EVAL" || name === "EVAL_RO") return this.#replaceText(args, 1, restoreDigest);
+    if (name === "EVALSHA" || name === "EVALSHA_RO") return this.#replaceDigests(args, 1, 2);
     if (name !== "SCRIPT") return { commands: [args] };
     const sub = textOf(args[1]).toUpperCase();
-    if (sub === "LOAD") return this.replaceText(args, 2, answerDigest);
-    return sub === "EXISTS" ? this.replaceDigests(args, 2, args.length) : { commands: [args] };
+    if (sub === "LOAD") return this.#replaceText(args, 2, answerDigest);
+    return sub === "EXISTS" ? this.#replaceDigests(args, 2, args.length) : { commands: [args] };
   }
 
-  private replaceText(args: readonly Arg[], at: number, fix: Restore): Planned {
+  #replaceText(args: readonly Arg[], at: number, fix: Restore): Planned {
     const script = textOf(args[at]);
     const reworded = withUpstashRules(script);
     if (reworded === script) return { commands: [args] };
     const sha = digest(script);
-    const runsAs = this.runsAs.get(sha) ?? digest(reworded);
-    this.runsAs.set(sha, runsAs);
+    const runsAs = this.#runsAs.get(sha) ?? digest(reworded);
+    this.#runsAs.set(sha, runsAs);
     return { commands: [args.with(at, reworded)], reply: onlyReply((reply) => fix(reply, runsAs, sha)) };
   }
 
-  private replaceDigests(args: readonly Arg[], from: number, to: number): Planned {
-    if (this.runsAs.size === 0) return { commands: [args] };
+  #replaceDigests(args: readonly Arg[], from: number, to: number): Planned {
+    if (this.#runsAs.size === 0) return { commands: [args] };
     const known = textOf(args[from]).toLowerCase();
-    const runsAs = this.runsAs.get(known);
+    const runsAs = this.#runsAs.get(known);
     const replaced = args.map((arg, at) => {
-      return at >= from && at < to ? (this.runsAs.get(textOf(arg).toLowerCase()) ?? arg) : arg;
+      return at >= from && at < to ? (this.#runsAs.get(textOf(arg).toLowerCase()) ?? arg) : arg;
     });
     if (runsAs === undefined) return { commands: [replaced] };
     return { commands: [replaced], reply: onlyReply((reply) => restoreDigest(reply, runsAs, known)) };

@@ -1,50 +1,59 @@
 // The whole of Weir on one machine: Redis, the Upstash endpoint in front of it, the Worker, and its cron.
 import { join } from "node:path";
-import { exitText, type RunningRedis, startRedis } from "./redis.ts";
+import { exitText, type Program } from "./child-process.ts";
+import { HEALTH_DEFAULTS, type HealthOptions, type HealthWatch, type WatchedPart, watchHealth } from "./health.ts";
+import { isAnswering, type RunningRedis, startRedis } from "./redis.ts";
 import { startTicker, type Ticker } from "./ticker.ts";
 import { startUpstash, type UpstashEndpoint } from "./upstash.ts";
-import { type RunningWorker, startWorker } from "./worker.ts";
+import { isHealthy, type RunningWorker, startWorker } from "./worker.ts";
 
-/**
- * `dir` gets everything that is written; `redisUrl` uses that Redis instead of starting one. With `transport` "tcp" the
- * Worker speaks to Redis itself, without the endpoint. `vars` are further variables of the Worker. `signal` calls the
- * start off. `log` is called with errors of the Worker and of the reaper's runs.
- */
-export type StackOptions = {
-  dir: string;
-  port: number;
-  rootToken: string;
-  reaperIntervalMs: number;
-  transport: "rest" | "tcp";
-  log: (line: string) => void;
-  redisUrl?: string;
-  vars?: Record<string, string>;
-  signal?: AbortSignal;
-};
+export interface StackOptions {
+  /** Gets everything that is written. */
+  readonly dir: string;
+  readonly port: number;
+  readonly rootToken: string;
+  readonly reaperIntervalMs: number;
+  /** With "tcp" the Worker speaks to Redis itself, without the endpoint. */
+  readonly transport: "rest" | "tcp";
+  /** Called with errors of the Worker and of the reaper's runs. */
+  readonly log: (line: string) => void;
+  /** Uses that Redis instead of starting one. */
+  readonly redisUrl?: string;
+  /** Further settings of the Worker. */
+  readonly vars?: Readonly<Record<string, string>>;
+  /** Calls the start off. */
+  readonly signal?: AbortSignal;
+  readonly health?: HealthOptions;
+}
 
 /** A running stack. */
-export type Stack = {
-  url: string;
-  redisUrl: string;
+export interface Stack {
+  readonly url: string;
+  readonly redisUrl: string;
   /** Absent when the Worker speaks to Redis itself. */
-  upstash?: UpstashEndpoint;
+  readonly upstash?: UpstashEndpoint;
   /** The process of the Redis that was started here. */
-  redisPid?: number;
+  readonly redisPid?: number;
   /** wrangler, which leads a process group of the same number. */
-  workerPid: number;
+  readonly workerPid: number;
   /** Ends ticker, Worker, endpoint and Redis, in this order: nobody writes to somebody who is gone. */
   stop(): Promise<void>;
-  /** Settles with what happened when a part ends that nobody stopped. Never rejects. */
-  failed: Promise<string>;
-};
+  /** Settles with what happened when a part ends or hangs that nobody stopped. Never rejects. */
+  readonly failed: Promise<string>;
+}
 
 /** What has been started so far, in that order. */
-type Parts = { redis?: RunningRedis; upstash?: UpstashEndpoint; worker?: RunningWorker; ticker?: Ticker };
+interface Parts {
+  redis?: RunningRedis;
+  upstash?: UpstashEndpoint;
+  worker?: RunningWorker;
+  ticker?: Ticker;
+  health?: HealthWatch;
+}
 
 /**
  * Starts everything and waits until the Worker answers.
- *
- * @throws Error that says which part did not start and why; what had been started is ended first
+ * @throws {Error} that says which part did not start and why; what had been started is ended first
  */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const parts: Parts = {};
@@ -63,11 +72,12 @@ async function start(options: StackOptions, parts: Parts): Promise<Stack> {
     parts.upstash = await startUpstash({ redisUrl, token: "local" });
     options.signal?.throwIfAborted();
   }
-  const { dir, port, log, signal } = options;
+  const { dir, port, log, signal, health = HEALTH_DEFAULTS } = options;
   const vars = { ...options.vars, ...backendVars(redisUrl, parts.upstash), ROOT_TOKEN: options.rootToken };
   const worker = await startWorker({ dir, port, vars, log, ...(signal && { signal }) });
   parts.worker = worker;
   parts.ticker = startTicker({ workerUrl: worker.url, intervalMs: options.reaperIntervalMs, log });
+  parts.health = watchHealth(watchedParts(worker, parts.redis), health);
   let stopping: Promise<void> | undefined;
   return {
     url: worker.url,
@@ -79,7 +89,7 @@ async function start(options: StackOptions, parts: Parts): Promise<Stack> {
       stopping ??= stopAll(parts);
       return stopping;
     },
-    failed: firstFailure(worker, parts.redis),
+    failed: firstFailure(worker, parts.redis, parts.health),
   };
 }
 
@@ -93,15 +103,32 @@ function backendVars(redisUrl: string, upstash: UpstashEndpoint | undefined): Re
   return { UPSTASH_REDIS_REST_URL: upstash.url, UPSTASH_REDIS_REST_TOKEN: upstash.token };
 }
 
-function firstFailure(worker: RunningWorker, redis: RunningRedis | undefined): Promise<string> {
-  const ends = [worker.exited.then((exit) => `wrangler ended (${exitText(exit)}):\n${worker.lastOutput()}`)];
-  if (redis) ends.push(redis.exited.then((exit) => `redis-server ended (${exitText(exit)}):\n${redis.lastOutput()}`));
-  return Promise.race(ends);
+/** Somebody else's Redis is not watched: the Worker's answers tell when it is away. */
+function watchedParts(worker: RunningWorker, redis: RunningRedis | undefined): WatchedPart[] {
+  // The health check goes through wrangler to workerd: it is silent when either of them is.
+  const own = {
+    name: "the Worker (wrangler or workerd)",
+    answers: (timeoutMs: number) => isHealthy(worker.url, timeoutMs),
+  };
+  return redis === undefined
+    ? [own]
+    : [own, { name: "redis-server", answers: (timeoutMs) => isAnswering(redis.port, timeoutMs) }];
 }
 
-async function stopAll(parts: Parts): Promise<void> {
-  await parts.ticker?.stop();
-  await parts.worker?.stop();
-  await parts.upstash?.close();
-  await parts.redis?.stop();
+function firstFailure(worker: Program, redis: Program | undefined, health: HealthWatch): Promise<string> {
+  const ended = async (name: string, { exited, lastOutput }: Program) =>
+    `${name} ended (${exitText(await exited)}):\n${lastOutput()}`;
+  return Promise.race([
+    ended("wrangler", worker),
+    ...(redis === undefined ? [] : [ended("redis-server", redis)]),
+    health.silent.then((name) => `${name} does not answer any more`),
+  ]);
+}
+
+async function stopAll({ health, ticker, worker, upstash, redis }: Parts): Promise<void> {
+  health?.stop();
+  await ticker?.stop();
+  await worker?.stop();
+  await upstash?.close();
+  await redis?.stop();
 }

@@ -1,52 +1,37 @@
 // `npm start`: Weir on this machine with one command, until Ctrl-C.
 import { type DataLock, lockDataDir } from "./data-lock.ts";
 import { isPortFree } from "./ports.ts";
-import { parseSettings, type Settings } from "./settings.ts";
+import { Interrupted, interruptible } from "./signals.ts";
 import { startStack } from "./stack.ts";
-
-/** Signals this close together are one key press. */
-const samePressMs = 500;
-
-const stopping = new AbortController();
-let firstSignalAt = 0;
+import { parseStartSettings, type StartSettings } from "./start-settings.ts";
 
 process.exitCode = await main();
 // Nothing is left to do; what a library still holds open must not keep the terminal waiting.
 process.exit();
 
 async function main(): Promise<number> {
-  const parsed = parseSettings(process.env);
-  if ("faults" in parsed) return fail(parsed.faults.join("\n"));
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
+  const settings = parseStartSettings(process.env);
+  if ("faults" in settings) return fail(settings.faults.join("\n"));
+  const { signal } = interruptible();
   try {
-    const lock = await lockDataDir(parsed.settings.dataDir);
-    return await run(parsed.settings, lock).finally(() => lock.release());
+    const lock = await lockDataDir(settings.dataDir);
+    return await run(settings, lock, signal).finally(() => lock.release());
   } catch (error) {
-    if (stopping.signal.aborted) return 0;
+    if (signal.reason instanceof Interrupted) return 0;
     return fail(error instanceof Error ? error.message : String(error));
   }
 }
 
-/** The first one ends everything in order, a second one at once: the children's watchdogs then see to them. */
-function onSignal(): void {
-  if (!stopping.signal.aborted) {
-    firstSignalAt = Date.now();
-    stopping.abort();
-    return;
-  }
-  // npm passes a Ctrl-C on that the terminal has already sent here: one key press, two signals.
-  if (Date.now() - firstSignalAt > samePressMs) process.exit(130);
-}
-
-async function run(settings: Settings, lock: DataLock): Promise<number> {
+async function run(settings: StartSettings, lock: DataLock, signal: AbortSignal): Promise<number> {
+  const { dataDir: dir, ignored, ...options } = settings;
   if (!(await isPortFree(settings.port))) return fail(`Port ${settings.port} is taken. Set PORT to another one.`);
-  const { dataDir, ...options } = settings;
+  if (ignored.length > 0) console.error(`${ignored.join(" and ")}: not used here, where Redis is this machine's.`);
   const log = (line: string) => console.error(line);
-  const stack = await startStack({ ...options, dir: dataDir, log, signal: stopping.signal });
+  const stack = await startStack({ ...options, dir, log, signal });
   try {
     if (stack.redisPid !== undefined) await lock.noteRedis(stack.redisPid);
     console.log(readyText(stack.url, settings));
-    const failure = await Promise.race([stack.failed, aborted(stopping.signal)]);
+    const failure = await Promise.race([stack.failed, aborted(signal)]);
     return failure === undefined ? 0 : fail(failure);
   } finally {
     await stack.stop();
@@ -60,7 +45,7 @@ function aborted(signal: AbortSignal): Promise<undefined> {
   });
 }
 
-function readyText(url: string, { rootToken }: Settings): string {
+function readyText(url: string, { rootToken }: StartSettings): string {
   const headers = `-H 'authorization: Bearer ${rootToken}' -H 'content-type: application/json'`;
   return `ready ${url} root token ${rootToken}, try: curl -X PUT ${url}/v1/streams/orders ${headers} -d '{}'`;
 }

@@ -2,12 +2,18 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** Fires until it is stopped; `stop()` waits for the run under way, which it calls off. */
-export type Ticker = { stop(): Promise<void> };
+export interface Ticker {
+  stop(): Promise<void>;
+}
 
 /** `log` is called when runs begin to fail and when they succeed again, not for every failure. */
-export type TickerOptions = { workerUrl: string; intervalMs: number; log: (line: string) => void };
+export interface TickerOptions {
+  workerUrl: string;
+  intervalMs: number;
+  log: (line: string) => void;
+}
 
-const path = "/cdn-cgi/handler/scheduled?cron=*+*+*+*+*&format=json";
+const PATH = "/cdn-cgi/handler/scheduled?cron=*+*+*+*+*&format=json";
 
 /**
  * Fires the Worker's cron handler, the first time after one interval. A run that takes longer than the interval delays
@@ -16,7 +22,7 @@ const path = "/cdn-cgi/handler/scheduled?cron=*+*+*+*+*&format=json";
 export function startTicker({ workerUrl, intervalMs, log }: TickerOptions): Ticker {
   const stopping = new AbortController();
   const running = tickUntil(stopping.signal, intervalMs, reportChanges(log), () =>
-    fire(workerUrl + path, stopping.signal),
+    fire(workerUrl + PATH, stopping.signal),
   );
   return {
     stop: async () => {

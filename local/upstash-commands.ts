@@ -3,7 +3,7 @@ import type { Arg } from "./resp.ts";
 
 // Upstash's command reference, November 2026, less what its REST documentation excludes. JSON.*, search and newer
 // commands are left to the Redis behind this endpoint, which knows them or does not.
-const available = new Set(
+const AVAILABLE = new Set(
   `APPEND BITCOUNT BITFIELD BITFIELD_RO BITOP BITPOS COMMAND COPY DBSIZE DECR DECRBY DEL DELEX DIGEST DUMP ECHO EVAL
   EVALSHA EVALSHA_RO EVAL_RO EXISTS EXPIRE EXPIREAT EXPIRETIME FCALL FCALL_RO FLUSHALL FLUSHDB FUNCTION GEOADD GEODIST
   GEOHASH GEOPOS GEORADIUS GEORADIUSBYMEMBER GEORADIUSBYMEMBER_RO GEORADIUS_RO GEOSEARCH GEOSEARCHSTORE GET GETBIT
@@ -21,7 +21,7 @@ const available = new Set(
 );
 
 // Known to Upstash over TCP, but nothing that a request without a connection of its own could use.
-const notOverRest = new Set(
+const NOT_OVER_REST = new Set(
   `AUTH BLMOVE BLMPOP BLPOP BRPOP BRPOPLPUSH BZMPOP BZPOPMAX BZPOPMIN CLIENT DISCARD EXEC HELLO MONITOR MULTI PSUBSCRIBE
   PUNSUBSCRIBE QUIT RESET SELECT SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE UNWATCH WAIT WAITAOF WATCH`.split(/\s+/),
 );
@@ -34,8 +34,8 @@ const notOverRest = new Set(
  * @returns the error text, or undefined when the command may go to Redis
  */
 export function refusal(name: string, args: readonly Arg[]): string | undefined {
-  if (notOverRest.has(name)) return notAllowed(name);
-  if (!available.has(name) && !name.startsWith("JSON.") && !name.startsWith("SEARCH.")) return notAvailable(name);
+  if (NOT_OVER_REST.has(name)) return notAllowed(name);
+  if (!AVAILABLE.has(name) && !name.startsWith("JSON.") && !name.startsWith("SEARCH.")) return notAvailable(name);
   // The docs exclude "blocking versions of XREAD and XREADGROUP"; in which words is not documented.
   if (name === "XREAD" && optionsBefore(args, "STREAMS").includes("BLOCK")) return notAllowed("XREAD BLOCK");
   if (name === "XREADGROUP") return readGroupRefusal(args);

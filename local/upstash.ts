@@ -11,7 +11,7 @@ import { refusal } from "./upstash-commands.ts";
 import { billedCommands } from "./usage.ts";
 
 /** A running endpoint. */
-export type UpstashEndpoint = {
+export interface UpstashEndpoint {
   url: string;
   token: string;
   port: number;
@@ -21,18 +21,29 @@ export type UpstashEndpoint = {
   usage(): Promise<Usage>;
   resetUsage(): Promise<void>;
   close(): Promise<void>;
-};
+}
 
 /** Billed commands by Upstash's rule, and HTTP requests answered. */
-export type Usage = { commands: number; roundTrips: number };
+export interface Usage {
+  commands: number;
+  roundTrips: number;
+}
 
 /** `port` is a free one when left out; `latencyMs` is 0 when left out. */
-export type UpstashOptions = { redisUrl: string; token: string; port?: number; latencyMs?: number };
+export interface UpstashOptions {
+  redisUrl: string;
+  token: string;
+  port?: number;
+  latencyMs?: number;
+}
 
 /** Upstash's limit on the free and pay-as-you-go plans, for a request and for the reply to one command. */
-export const maxRequestBytes = 10 * 1024 * 1024;
+export const MAX_REQUEST_BYTES = 10 * 1024 * 1024;
 
-type Answer = { status: number; body: string };
+interface Answer {
+  status: number;
+  body: string;
+}
 
 /**
  * Starts the endpoint on 127.0.0.1.
@@ -89,86 +100,86 @@ class Refused extends Error {
 
 class RestHandler {
   latencyMs = 0;
-  private roundTrips = 0;
-  private billedBefore = 0;
-  private syncs = 0;
-  private readonly link: RedisLink;
-  private readonly token: string;
-  private readonly scripts = new RewordedScripts();
+  #roundTrips = 0;
+  #billedBefore = 0;
+  #syncs = 0;
+  readonly #link: RedisLink;
+  readonly #token: string;
+  readonly #scripts = new RewordedScripts();
 
   constructor(link: RedisLink, token: string) {
-    this.link = link;
-    this.token = token;
+    this.#link = link;
+    this.#token = token;
   }
 
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (this.latencyMs > 0) await sleep(this.latencyMs / 2);
-    const { status, body } = await this.answer(request).catch(asAnswer);
+    const { status, body } = await this.#answer(request).catch(asAnswer);
     if (this.latencyMs > 0) await sleep(this.latencyMs / 2);
-    this.roundTrips++;
-    const headers = { "Content-Type": "application/json", "Upstash-Sync-Token": `zC=${(++this.syncs).toString(36)}` };
+    this.#roundTrips++;
+    const headers = { "Content-Type": "application/json", "Upstash-Sync-Token": `zC=${(++this.#syncs).toString(36)}` };
     response.writeHead(status, headers).end(body);
   }
 
   async usage(): Promise<Usage> {
-    return { commands: (await this.billed()) - this.billedBefore, roundTrips: this.roundTrips };
+    return { commands: (await this.#billed()) - this.#billedBefore, roundTrips: this.#roundTrips };
   }
 
   async resetUsage(): Promise<void> {
-    this.billedBefore = await this.billed();
-    this.roundTrips = 0;
+    this.#billedBefore = await this.#billed();
+    this.#roundTrips = 0;
   }
 
-  private async billed(): Promise<number> {
-    const [reply] = await this.link.send([["INFO", "commandstats"]]);
+  async #billed(): Promise<number> {
+    const [reply] = await this.#link.send([["INFO", "commandstats"]]);
     return billedCommands(reply?.toString() ?? "");
   }
 
-  private async answer(request: IncomingMessage): Promise<Answer> {
+  async #answer(request: IncomingMessage): Promise<Answer> {
     const url = new URL(request.url ?? "/", "http://127.0.0.1");
-    this.authorize(request, url);
+    this.#authorize(request, url);
     if (!["GET", "POST", "PUT", "HEAD"].includes(request.method ?? ""))
       throw new Refused(405, "ERR method not allowed");
     const body = await readBody(request);
     const base64 = request.headers["upstash-encoding"] === "base64";
-    if (url.pathname === "/pipeline") return this.pipeline(parseBatch(body), base64);
-    if (url.pathname === "/multi-exec") return this.transaction(parseBatch(body), base64);
-    return this.single(url.pathname === "/" ? parseCommand(body) : commandOfPath(url, body), base64);
+    if (url.pathname === "/pipeline") return this.#pipeline(parseBatch(body), base64);
+    if (url.pathname === "/multi-exec") return this.#transaction(parseBatch(body), base64);
+    return this.#single(url.pathname === "/" ? parseCommand(body) : commandOfPath(url, body), base64);
   }
 
-  private authorize(request: IncomingMessage, url: URL): void {
+  #authorize(request: IncomingMessage, url: URL): void {
     const given = request.headers.authorization?.replace(/^Bearer /i, "") ?? url.searchParams.get("_token");
-    if (given === this.token) return;
+    if (given === this.#token) return;
     const help = "See https://docs.upstash.com/redis/troubleshooting/http_unauthorized for details.";
     throw new Refused(401, `WRONGPASS invalid or missing auth token. ${help}`);
   }
 
-  private async single(command: Arg[], base64: boolean): Promise<Answer> {
+  async #single(command: Arg[], base64: boolean): Promise<Answer> {
     if (command.length === 0) throw new Refused(400, "ERR empty command");
-    const planned = this.plan(command, limitedRead);
+    const planned = this.#plan(command, limitedRead);
     if (typeof planned === "string") throw new Refused(400, planned);
-    const body = itemOf(planned, await this.link.send(planned.commands), base64);
+    const body = itemOf(planned, await this.#link.send(planned.commands), base64);
     return { status: body.startsWith('{"error"') ? 400 : 200, body };
   }
 
   /** All commands go to Redis in one write and in order; what is refused has its place among the answers. */
-  private async pipeline(commands: Arg[][], base64: boolean): Promise<Answer> {
+  async #pipeline(commands: Arg[][], base64: boolean): Promise<Answer> {
     const plans = commands.map((command) => {
-      return command.length > 0 ? this.plan(command, limitedRead) : "ERR empty pipeline command";
+      return command.length > 0 ? this.#plan(command, limitedRead) : "ERR empty pipeline command";
     });
-    const replies = await this.link.send(plans.flatMap((plan) => (typeof plan === "string" ? [] : plan.commands)));
+    const replies = await this.#link.send(plans.flatMap((plan) => (typeof plan === "string" ? [] : plan.commands)));
     return { status: 200, body: `[${itemsOf(plans, replies, base64).join(",")}]` };
   }
 
   /** In one write on one connection nothing comes between MULTI and EXEC, so it needs no connection of its own. */
-  private async transaction(commands: Arg[][], base64: boolean): Promise<Answer> {
+  async #transaction(commands: Arg[][], base64: boolean): Promise<Answer> {
     const plans: Planned[] = [];
     for (const command of commands) {
-      const plan = command.length > 0 ? this.plan(command, limitedReadInTransaction) : "ERR empty pipeline command";
+      const plan = command.length > 0 ? this.#plan(command, limitedReadInTransaction) : "ERR empty pipeline command";
       if (typeof plan === "string") throw new Refused(400, plan);
       plans.push(plan);
     }
-    const replies = await this.link.send([["MULTI"], ...plans.flatMap((plan) => plan.commands), ["EXEC"]]);
+    const replies = await this.#link.send([["MULTI"], ...plans.flatMap((plan) => plan.commands), ["EXEC"]]);
     const executed = replies.at(-1);
     if (!executed || errorText(executed) !== undefined) throw new Refused(400, queueingError(replies));
     const items = itemsOf(plans, elements(executed) ?? [], base64);
@@ -176,13 +187,13 @@ class RestHandler {
   }
 
   /** What goes to Redis for a command, or the text it is refused with. */
-  private plan(command: Arg[], limited: (args: Arg[]) => Planned): Planned | string {
+  #plan(command: Arg[], limited: (args: Arg[]) => Planned): Planned | string {
     const name = String(command[0]).toUpperCase();
     const refused = refusal(name, command);
     if (refused !== undefined) return refused;
     // Reading one's own pending entries, and NOACK, add nothing to the list.
     if (name === "XREADGROUP" && command.includes(">")) return limited(command);
-    return this.scripts.plan(name, command);
+    return this.#scripts.plan(name, command);
   }
 }
 
@@ -211,7 +222,7 @@ function itemOf(planned: Planned, replies: readonly Buffer[], base64: boolean): 
   const error = errorText(reply);
   if (error !== undefined) return errorItem(error);
   // Upstash applies the limit to replies as well, by which time the command has run.
-  if (reply.length > maxRequestBytes) return errorItem(tooLarge(reply.length));
+  if (reply.length > MAX_REQUEST_BYTES) return errorItem(tooLarge(reply.length));
   return `{"result":${toJson(reply, base64)}}`;
 }
 
@@ -220,7 +231,7 @@ function errorItem(text: string): string {
 }
 
 function tooLarge(actual: number): string {
-  return `ERR max request size exceeded. Limit: ${maxRequestBytes} bytes, Actual: ${actual} bytes. See https://upstash.com/docs/redis/troubleshooting/max_request_size_exceeded for details`;
+  return `ERR max request size exceeded. Limit: ${MAX_REQUEST_BYTES} bytes, Actual: ${actual} bytes. See https://upstash.com/docs/redis/troubleshooting/max_request_size_exceeded for details`;
 }
 
 /** A body that is too large is read to its end and thrown away: an answer in the middle would look like a lost connection. */
@@ -229,9 +240,9 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   let size = 0;
   for await (const chunk of request) {
     size += chunk.length;
-    if (size <= maxRequestBytes) chunks.push(chunk);
+    if (size <= MAX_REQUEST_BYTES) chunks.push(chunk);
   }
-  if (size > maxRequestBytes) throw new Refused(400, tooLarge(size));
+  if (size > MAX_REQUEST_BYTES) throw new Refused(400, tooLarge(size));
   return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
 }
 

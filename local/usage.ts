@@ -2,7 +2,7 @@
 
 // What connections and this endpoint itself run: `client`, `hello`, `auth` and `select` at connecting (ioredis too),
 // `multi`, `exec` and `watch` around transactions, `info` for this very question.
-const notBilled = new Set([
+const NOT_BILLED = new Set([
   "info",
   "multi",
   "exec",
@@ -24,7 +24,7 @@ const notBilled = new Set([
 export function billedCommands(commandStats: string): number {
   let billed = 0;
   for (const [, name, calls] of commandStats.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)) {
-    if (name === undefined || notBilled.has(name.split("|", 1)[0] ?? name)) continue;
+    if (name === undefined || NOT_BILLED.has(name.split("|", 1)[0] ?? name)) continue;
     // LASTSAVE marks the checks of pending-limit.ts: itself is counted nowhere, the command that it announces was.
     billed += name === "lastsave" ? -Number(calls) : Number(calls);
   }

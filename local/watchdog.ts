@@ -2,11 +2,13 @@
 import { spawn } from "node:child_process";
 
 /** `release()` lets go of the watched process without ending it. */
-export type Watchdog = { release(): void };
+export interface Watchdog {
+  release(): void;
+}
 
 // Its stdin is a pipe from this process that nothing is ever written to. The kernel closes it when this process ends,
 // also by SIGKILL; only then does `read` return. `$1` is a pid, or a process group when negative.
-const script = `read _; kill -s TERM -- "$1" 2>/dev/null || exit 0
+const SCRIPT = `read _; kill -s TERM -- "$1" 2>/dev/null || exit 0
 i=0; while [ $i -lt 100 ] && kill -s 0 -- "$1" 2>/dev/null; do i=$((i+1)); sleep 0.1; done
 kill -s KILL -- "$1" 2>/dev/null; exit 0`;
 
@@ -17,7 +19,7 @@ kill -s KILL -- "$1" 2>/dev/null; exit 0`;
  */
 export function endWithParent(target: number): Watchdog {
   // A session of its own, or Ctrl-C in the terminal would end the watchdog first.
-  const child = spawn("/bin/sh", ["-c", script, "weir-watchdog", String(target)], {
+  const child = spawn("/bin/sh", ["-c", SCRIPT, "weir-watchdog", String(target)], {
     detached: true,
     stdio: ["pipe", "ignore", "ignore"],
   });

@@ -2,7 +2,11 @@
 // what is asked for is read. With node:http or fetch the load generator would cost more than the server.
 import { connect, type Socket } from "node:net";
 
-export type HttpAnswer = { status: number; head: string; body: string };
+export interface HttpAnswer {
+  status: number;
+  head: string;
+  body: string;
+}
 
 const HEAD_END = Buffer.from("\r\n\r\n");
 

@@ -2,10 +2,18 @@ import type { Quantiles } from "../stats.ts";
 import type { PayloadKind } from "./payloads.ts";
 
 /** Where a Weir listens, and what it is asked with. */
-export type Target = { port: number; token: string; prefix: string };
+export interface Target {
+  port: number;
+  token: string;
+  prefix: string;
+}
 
 /** How much at once: messages in a batch, and batches in flight. */
-export type Shape = { batch: number; connections: number; payload: PayloadKind };
+export interface Shape {
+  batch: number;
+  connections: number;
+  payload: PayloadKind;
+}
 
 /** Processes whose CPU time is measured, by their part. */
 export type Watched = Partial<Record<"server" | "redis" | "endpoint", number>>;
@@ -25,7 +33,7 @@ export type Job = { redisPort: number; durationMs: number; shape: Shape; watched
 );
 
 /** What came of it. */
-export type Sample = {
+export interface Sample {
   messages: number;
   seconds: number;
   /** HTTP requests that were measured. */
@@ -39,4 +47,4 @@ export type Sample = {
   cpuMs: Partial<Record<keyof Watched | "generator", number>>;
   /** Results of another kind, by name. */
   figures?: Record<string, number>;
-};
+}

@@ -46,12 +46,12 @@ export function plot({ throughput, surroundings }: Results): string {
   return svg;
 }
 
-type Panel = {
+interface Panel {
   title: string;
   xAxis: Record<string, unknown>;
   yAxis: Record<string, unknown>;
   series: Record<string, unknown>[];
-};
+}
 
 function isBars({ yAxis }: Panel): boolean {
   return yAxis.type === "category";
@@ -123,7 +123,10 @@ function bars(throughput: readonly Throughput[], operation: Operation): Panel | 
   };
 }
 
-type RenderApi = { value(dimension: number): number; coord(point: readonly number[]): number[] };
+interface RenderApi {
+  value(dimension: number): number;
+  coord(point: readonly number[]): number[];
+}
 
 /** A line from the least to the most of the rounds, with ends. */
 function drawRange(_: unknown, api: RenderApi) {

@@ -7,7 +7,7 @@ import type { Profile } from "../sections/profile.ts";
 import type { Throughput } from "../sections/throughput.ts";
 
 /** All that a run measured: what is written as JSON. */
-export type Results = {
+export interface Results {
   startedAt: string;
   arguments: readonly string[];
   surroundings: Record<string, string>;
@@ -19,7 +19,11 @@ export type Results = {
   coldStart: readonly ColdStart[];
   profile: readonly Profile[];
   aims: readonly Aim[];
-};
+}
 
 /** One line of the table of aims, and what was measured; undefined when this run did not measure it. */
-export type Aim = { about: string; aim: string; measured: string | undefined };
+export interface Aim {
+  about: string;
+  aim: string;
+  measured: string | undefined;
+}

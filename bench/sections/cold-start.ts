@@ -1,14 +1,19 @@
 // From spawning workerd to the first answer: the runtime's own start is in it, so an empty Worker stands beside.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Progress } from "../../local/progress.ts";
 import type { Options } from "../options.ts";
-import type { Progress } from "../progress.ts";
 import { startWorkerd } from "../servers/workerd.ts";
 import type { Stack } from "../stack.ts";
 import { type Spread, spreadOf } from "../stats.ts";
 import type { Version } from "../version.ts";
 
-export type ColdStart = { what: string; firstAnswerMs: Spread; bundleBytes: number; bundleGzipBytes: number };
+export interface ColdStart {
+  what: string;
+  firstAnswerMs: Spread;
+  bundleBytes: number;
+  bundleGzipBytes: number;
+}
 
 const EMPTY = `export default { fetch: () => new Response("ok") };`;
 
@@ -32,7 +37,7 @@ export async function measureColdStart(
   const rounds = options.quick ? 3 : 7;
   for (let round = 0; round <= rounds; round++) {
     for (const { bundle, path, times, what } of cells) {
-      progress.say(`cold start: ${what}`);
+      progress.status(`cold start: ${what}`);
       const workerd = await startWorkerd(bundle, stack.restSettings, path);
       await workerd.stop();
       if (round > 0) times.push(workerd.firstAnswerMs);

@@ -1,19 +1,19 @@
 // From the producer's request to the handler that polls.
 
+import type { Progress } from "../../local/progress.ts";
 import type { Options } from "../options.ts";
-import type { Progress } from "../progress.ts";
 import type { Stack } from "../stack.ts";
 import { median } from "../stats.ts";
 import { CORE, type Throughput } from "./throughput.ts";
 
-export type EndToEnd = {
+export interface EndToEnd {
   system: string;
   situation: string;
   messages: number;
   p50Ms: number;
   p95Ms: number;
   p99Ms: number;
-};
+}
 
 /** @param throughput for how much half load is; without it, that is left out */
 export async function measureEndToEnd(
@@ -27,7 +27,7 @@ export async function measureEndToEnd(
   for (const server of stack.servers) {
     const system = `Weir ${server.runtime}${server.version.label}`;
     const run = async (situation: string, pauseMs: number | "as told", loadPerSecond = 0, count = messages) => {
-      progress.say(`end to end, ${situation}: ${system}`);
+      progress.status(`end to end, ${situation}: ${system}`);
       const sample = await stack.load({
         kind: "end-to-end",
         target: server.target,

@@ -1,11 +1,14 @@
 // What single operations take with more and more in the stream and pending.
 
+import type { Progress } from "../../local/progress.ts";
 import type { Options } from "../options.ts";
-import type { Progress } from "../progress.ts";
 import type { Stack } from "../stack.ts";
 import { CORE } from "./throughput.ts";
 
-export type Growth = { operation: string; msByEntries: Record<string, number> };
+export interface Growth {
+  operation: string;
+  msByEntries: Record<string, number>;
+}
 
 /** Through Node and TCP: the least that is not Redis' own. */
 export async function measureGrowth(stack: Stack, options: Options, progress: Progress): Promise<Growth[]> {
@@ -13,7 +16,7 @@ export async function measureGrowth(stack: Stack, options: Options, progress: Pr
   if (server === undefined) return [];
   const rows = new Map<string, Growth>();
   for (const entries of options.quick ? [1_000, 100_000] : [1_000, 100_000, 1_000_000]) {
-    progress.say(`growth: ${entries} entries, all pending`);
+    progress.status(`growth: ${entries} entries, all pending`);
     const { figures = {} } = await stack.load({
       kind: "growth",
       target: server.target,

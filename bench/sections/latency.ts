@@ -1,17 +1,17 @@
 // Distance to Redis: one pipeline per batch, as consume does it, against reading and acknowledging apart.
 
+import type { Progress } from "../../local/progress.ts";
 import type { Options } from "../options.ts";
-import type { Progress } from "../progress.ts";
 import type { Stack } from "../stack.ts";
 import { type Spread, shuffled, spreadOf } from "../stats.ts";
 import { CORE } from "./throughput.ts";
 
-export type Distance = {
+export interface Distance {
   latencyMs: number;
   system: string;
   onePipeline: Spread;
   readThenAck: Spread;
-};
+}
 
 /** One consumer, batches of 100, through workerd and the REST endpoint, which adds the latency to each round trip. */
 export async function measureLatency(stack: Stack, options: Options, progress: Progress): Promise<Distance[]> {
@@ -23,7 +23,7 @@ export async function measureLatency(stack: Stack, options: Options, progress: P
     .map((cell) => ({ ...cell, one: [] as number[], two: [] as number[] }));
   for (let round = 0; round <= rounds; round++) {
     for (const { server, latencyMs, one, two } of shuffled(cells)) {
-      progress.say(`${latencyMs} ms to Redis, ${round === 0 ? "warm-up" : `round ${round} of ${rounds}`}`);
+      progress.status(`${latencyMs} ms to Redis, ${round === 0 ? "warm-up" : `round ${round} of ${rounds}`}`);
       await stack.setLatency(latencyMs);
       for (const settleApart of shuffled([false, true])) {
         const { messages, seconds } = await stack.load({

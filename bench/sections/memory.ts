@@ -1,16 +1,20 @@
 // Redis' own memory, by its used_memory before and after.
 
+import type { Progress } from "../../local/progress.ts";
 import type { Options } from "../options.ts";
-import type { Progress } from "../progress.ts";
 import type { Stack } from "../stack.ts";
 import { CORE } from "./throughput.ts";
 
-export type Memory = { bytesPerMessage: number; bytesPerPayload: number; bytesPerPending: number };
+export interface Memory {
+  bytesPerMessage: number;
+  bytesPerPayload: number;
+  bytesPerPending: number;
+}
 
 export async function measureMemory(stack: Stack, { quick }: Options, progress: Progress): Promise<Memory | undefined> {
   const server = stack.servers[0];
   if (server === undefined) return undefined;
-  progress.say("memory");
+  progress.status("memory");
   const { figures = {} } = await stack.load({
     kind: "memory",
     target: server.target,

@@ -1,13 +1,13 @@
 // Where a server's time goes: V8's own profile, its functions by self time.
 import { readFile } from "node:fs/promises";
 import { freePort } from "../../local/ports.ts";
-import type { Progress } from "../progress.ts";
+import type { Progress } from "../../local/progress.ts";
 import { type CpuProfile, profileWhile } from "../servers/inspector.ts";
 import type { Runtime, Stack } from "../stack.ts";
 import { readableBundle } from "../version.ts";
 import { CORE, type Operation } from "./throughput.ts";
 
-export type Profile = {
+export interface Profile {
   runtime: Runtime;
   operation: Operation;
   messagesPerSecond: number;
@@ -15,9 +15,13 @@ export type Profile = {
   functions: readonly Part[];
   /** The same by package, by file for the project's own. */
   owners: readonly Part[];
-};
+}
 
-type Part = { name: string; place: string; share: number };
+interface Part {
+  name: string;
+  place: string;
+  share: number;
+}
 
 const DURATION_MS = 4_000;
 // By then V8 has compiled what is hot.
@@ -35,7 +39,7 @@ export async function measureProfile(dir: string, stack: Stack, progress: Progre
   const profiles: Profile[] = [];
   for (const { runtime, port, target } of inspected) {
     for (const operation of ["produce", "consume"] as const) {
-      progress.say(`profile of ${operation}, ${runtime}`);
+      progress.status(`profile of ${operation}, ${runtime}`);
       const body =
         operation === "produce"
           ? { kind: "weir-produce" as const }

@@ -1,18 +1,25 @@
 // Messages a second: Weir over HTTP, and beside it on the same Redis what users would pick instead.
+
+import type { Progress } from "../../local/progress.ts";
 import type { Sample, Shape } from "../load/job.ts";
 import type { Options } from "../options.ts";
-import type { Progress } from "../progress.ts";
 import type { JobBody, Server, Stack } from "../stack.ts";
 import { median, type Spread, shuffled, spreadOf } from "../stats.ts";
 
 export type Operation = "produce" | "consume";
 
 /** What is measured, again in every round. */
-type Cell = { operation: Operation; system: string; shape: Shape; server?: Server; job: Omitted<JobBody> };
+interface Cell {
+  operation: Operation;
+  system: string;
+  shape: Shape;
+  server?: Server;
+  job: Omitted<JobBody>;
+}
 type Omitted<Each> = Each extends unknown ? Omit<Each, "durationMs" | "shape"> : never;
 
 /** What came of it over all rounds. */
-export type Throughput = {
+export interface Throughput {
   operation: Operation;
   system: string;
   shape: Shape;
@@ -29,7 +36,7 @@ export type Throughput = {
   cpuUsPerMessage: Sample["cpuMs"];
   /** Share of one core that the load generator used. */
   generatorCpu: number;
-};
+}
 
 export const CORE: Shape = { batch: 100, connections: 16, payload: "200 B" };
 
@@ -42,13 +49,13 @@ export async function measureThroughput(stack: Stack, options: Options, progress
   const cells = cellsFor(stack, options).filter((cell) => options.only?.test(nameOf(cell)) ?? true);
   const runs = new Map<Cell, Sample[]>(cells.map((cell) => [cell, []]));
   const run = async (cell: Cell, which: string): Promise<Sample | undefined> => {
-    progress.say(`${which}: ${nameOf(cell)}`);
+    progress.status(`${which}: ${nameOf(cell)}`);
     const { job, shape, server } = cell;
     try {
       return await stack.load({ ...job, shape, durationMs: DURATION_MS }, server);
     } catch (error) {
       // One measurement that did not come about is no reason to lose the others.
-      progress.note(`${nameOf(cell)}: ${error instanceof Error ? error.message : error}`);
+      progress.say(`${nameOf(cell)}: ${error instanceof Error ? error.message : error}`);
       return undefined;
     }
   };

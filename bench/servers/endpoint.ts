@@ -2,8 +2,12 @@
 import { startUpstash } from "../../local/upstash.ts";
 import { answerParent } from "../rpc.ts";
 
-export type EndpointQuestion = { latencyMs: number };
-export type EndpointAnswer = { url: string };
+export interface EndpointQuestion {
+  latencyMs: number;
+}
+export interface EndpointAnswer {
+  url: string;
+}
 
 const [, , redisUrl = "", token = ""] = process.argv;
 const endpoint = startUpstash({ redisUrl, token });

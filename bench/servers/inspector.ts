@@ -1,11 +1,11 @@
 // V8's profiler in another process, over its inspector: the same for Node and for workerd.
 import { setTimeout as sleep } from "node:timers/promises";
 
-export type CpuProfile = {
+export interface CpuProfile {
   nodes: { id: number; callFrame: { functionName: string; url: string; lineNumber: number } }[];
   samples: number[];
   timeDeltas: number[];
-};
+}
 
 const INTERVAL_US = 200;
 

@@ -1,36 +1,35 @@
 // A nats-server with JetStream, when one is installed.
-import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { connect } from "node:net";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Program, startProgram } from "../../local/child-process.ts";
 import { freePort } from "../../local/ports.ts";
-import { endWithParent } from "../../local/watchdog.ts";
 
-export type RunningNats = { port: number; version: string; stop(): Promise<void> };
+export interface RunningNats extends Program {
+  readonly port: number;
+  readonly version: string;
+}
+
+const STOP_TIMEOUT_MS = 5_000;
 
 /** @returns undefined when none is on the PATH */
 export async function startNats(dir: string): Promise<RunningNats | undefined> {
   const program = await findNats();
   if (program === undefined) return undefined;
   const port = await freePort();
-  const child = spawn(program, ["-js", "-sd", join(dir, "nats"), "-a", "127.0.0.1", "-p", String(port)], {
-    stdio: "ignore",
+  const nats = startProgram(program, {
+    args: ["-js", "-sd", join(dir, "nats"), "-a", "127.0.0.1", "-p", String(port)],
+    stopTimeoutMs: STOP_TIMEOUT_MS,
   });
-  const watchdog = child.pid === undefined ? undefined : endWithParent(child.pid);
-  const exited = new Promise<void>((resolve) => {
-    child.once("exit", () => resolve());
-    child.once("error", () => resolve());
-  }).finally(() => watchdog?.release());
-  const stop = () => end(child, exited);
   for (let i = 0; i < 500; i++) {
     const greeting = await greetingOf(port);
     const version = /"version":"([^"]+)"/.exec(greeting)?.[1];
-    if (version !== undefined) return { port, version, stop };
+    if (version !== undefined) return Object.assign(nats, { port, version });
     await sleep(10);
   }
-  await stop();
+  await nats.stop();
   return undefined;
 }
 
@@ -45,12 +44,6 @@ async function findNats(): Promise<string | undefined> {
     if (isThere) return program;
   }
   return undefined;
-}
-
-async function end(child: ChildProcess, exited: Promise<void>): Promise<void> {
-  child.kill("SIGTERM");
-  const force = setTimeout(() => child.kill("SIGKILL"), 5_000);
-  await exited.finally(() => clearTimeout(force));
 }
 
 /** The server speaks first, and tells about itself. */

@@ -4,7 +4,9 @@ import { serve } from "@hono/node-server";
 import { answerParent } from "../rpc.ts";
 
 export type NodeQuestion = "port";
-export type NodeAnswer = { port: number };
+export interface NodeAnswer {
+  port: number;
+}
 
 const [, , root = "", settings = "{}"] = process.argv;
 const env: Record<string, string> = JSON.parse(settings);

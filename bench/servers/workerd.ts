@@ -1,23 +1,20 @@
 // A Worker's bundle under `workerd serve`: the runtime itself, without wrangler's development server around it.
-import { spawn } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
-import { LastLines } from "../../local/last-lines.ts";
+import { type Program, startProgram } from "../../local/child-process.ts";
 import { freePort } from "../../local/ports.ts";
-import { endWithParent } from "../../local/watchdog.ts";
 
-export type RunningWorkerd = {
-  port: number;
-  pid: number;
+export interface RunningWorkerd extends Program {
+  readonly port: number;
   /** From spawning to the first answer. */
-  firstAnswerMs: number;
-  stop(): Promise<void>;
-};
+  readonly firstAnswerMs: number;
+}
 
 const READY_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 5_000;
 const COMPATIBILITY_DATE = "2026-10-01";
 
 /** The program itself, not the shim of the npm package, which would be one more process to end. */
@@ -45,29 +42,18 @@ export async function startWorkerd(
   await writeFile(config, configuration(basename(bundle), port, env));
   const started = performance.now();
   const inspector = inspectorPort === undefined ? [] : [`--inspector-addr=127.0.0.1:${inspectorPort}`];
-  const child = spawn(workerdBinary(), ["serve", ...inspector, config], { stdio: ["ignore", "pipe", "pipe"] });
-  const output = new LastLines(15);
-  output.follow(child.stdout);
-  output.follow(child.stderr);
-  const pid = child.pid ?? 0;
-  const watchdog = pid > 0 ? endWithParent(pid) : undefined;
-  const exited = new Promise<void>((resolve) => {
-    child.once("exit", () => resolve());
-    child.once("error", () => resolve());
-  }).finally(() => watchdog?.release());
-  const stop = async () => {
-    child.kill("SIGTERM");
-    const force = setTimeout(() => child.kill("SIGKILL"), 5_000);
-    await exited.finally(() => clearTimeout(force));
-  };
+  const workerd = startProgram(workerdBinary(), {
+    args: ["serve", ...inspector, config],
+    stopTimeoutMs: STOP_TIMEOUT_MS,
+  });
   while (!(await answers(`http://127.0.0.1:${port}${path}`))) {
-    if (child.exitCode !== null || performance.now() - started > READY_TIMEOUT_MS) {
-      await stop();
-      throw new Error(`workerd did not start:\n${output.text()}`);
+    if (workerd.exit !== undefined || performance.now() - started > READY_TIMEOUT_MS) {
+      await workerd.stop();
+      throw new Error(`workerd did not start:\n${workerd.lastOutput()}`);
     }
     await sleep(2);
   }
-  return { port, pid, firstAnswerMs: performance.now() - started, stop };
+  return Object.assign(workerd, { port, firstAnswerMs: performance.now() - started });
 }
 
 function configuration(bundle: string, port: number, env: Readonly<Record<string, string>>): string {

@@ -4,12 +4,12 @@ import { asList, asNumber, asNumberOrNull, asObject, asText, asTextOrNull } from
 import type { Usage } from "./usage.ts";
 
 /** A message to produce. */
-export type NewMessage = {
+export interface NewMessage {
   readonly type: string;
   readonly key?: string;
   readonly attributes: Readonly<Record<string, string>>;
   readonly data: unknown;
-};
+}
 
 /** A message that was handed out: settle it by its lease. `deliveries` counts this one too. */
 export type Delivery = Pick<NewMessage, "data"> & {
@@ -21,55 +21,63 @@ export type Delivery = Pick<NewMessage, "data"> & {
 };
 
 /** What a poll brings: hand back `pollState` with the next one, and make that after `pollAfterMs`. */
-export type Batch = {
+export interface Batch {
   readonly messages: readonly Delivery[];
   readonly pollState: string;
   readonly pollAfterMs: number;
-};
+}
 
 /** Where a group stands; a lag of null is one that Redis cannot tell. */
-export type GroupState = { readonly lag: number | null; readonly pending: number; readonly delayed: number };
+export interface GroupState {
+  readonly lag: number | null;
+  readonly pending: number;
+  readonly delayed: number;
+}
 
 /** A dead letter: the message that it keeps, and why. */
-export type DeadLetter = { readonly messageId: string; readonly data: unknown; readonly reason: string };
+export interface DeadLetter {
+  readonly messageId: string;
+  readonly data: unknown;
+  readonly reason: string;
+}
 
 /** One stream of a Weir. */
 export class StreamApi {
   readonly stream: string;
-  private readonly endpoint: Endpoint;
-  private readonly signal: AbortSignal;
-  private readonly usage: Usage | undefined;
+  readonly #endpoint: Endpoint;
+  readonly #signal: AbortSignal;
+  readonly #usage: Usage | undefined;
 
   /**
    * @param signal calls off what is under way
    * @param usage counts what the requests cost
    */
   constructor(endpoint: Endpoint, stream: string, signal: AbortSignal, usage?: Usage) {
-    this.endpoint = endpoint;
+    this.#endpoint = endpoint;
     this.stream = stream;
-    this.signal = signal;
-    this.usage = usage;
+    this.#signal = signal;
+    this.#usage = usage;
   }
 
   /** The same stream, with the costs counted there. */
   countedBy(usage: Usage): StreamApi {
-    return new StreamApi(this.endpoint, this.stream, this.signal, usage);
+    return new StreamApi(this.#endpoint, this.stream, this.#signal, usage);
   }
 
   async create(settings: { maxMessageBytes: number }): Promise<void> {
-    await this.call("PUT", "", settings);
+    await this.#call("PUT", "", settings);
   }
 
   /** How many messages it holds. */
   async length(): Promise<number> {
-    const { body } = await this.call("GET", "");
+    const { body } = await this.#call("GET", "");
     return asNumber(asObject(body, "the stream").length, "length");
   }
 
   /** Deletes it with all that belongs to it; that it is gone already is fine. */
   async delete(): Promise<void> {
     try {
-      await this.call("DELETE", "");
+      await this.#call("DELETE", "");
     } catch (error) {
       if (!(error instanceof Problem) || error.code !== "unknown-stream") throw error;
     }
@@ -77,17 +85,22 @@ export class StreamApi {
 
   /** @returns the messages' ids in order, and whether this key had produced them before */
   async produce(messages: readonly NewMessage[], idempotencyKey: string) {
-    const { headers, body } = await this.call("POST", "/messages", { messages }, { "idempotency-key": idempotencyKey });
+    const { headers, body } = await this.#call(
+      "POST",
+      "/messages",
+      { messages },
+      { "idempotency-key": idempotencyKey },
+    );
     const ids = asList(asObject(body, "the answer").ids, "ids").map((id) => asText(id, "an id"));
     return { ids, replayed: headers.get("idempotency-replayed") === "true" };
   }
 
   async createGroup(group: string, settings: { start: "earliest"; ackWaitMs: number; maxDeliveries: number }) {
-    await this.call("PUT", `/groups/${group}`, settings);
+    await this.#call("PUT", `/groups/${group}`, settings);
   }
 
   async groupState(group: string): Promise<GroupState> {
-    const state = asObject((await this.call("GET", `/groups/${group}`)).body, "the group");
+    const state = asObject((await this.#call("GET", `/groups/${group}`)).body, "the group");
     return {
       lag: asNumberOrNull(state.lag, "lag"),
       pending: asNumber(state.pending, "pending"),
@@ -100,7 +113,7 @@ export class StreamApi {
     group: string,
     poll: { consumer: string; batchSize: number; acks?: readonly string[]; pollState?: string | undefined },
   ): Promise<Batch> {
-    const batch = asObject((await this.call("POST", `/groups/${group}/consume`, poll)).body, "the batch");
+    const batch = asObject((await this.#call("POST", `/groups/${group}/consume`, poll)).body, "the batch");
     return {
       messages: asList(batch.messages, "messages").map(readDelivery),
       pollState: asText(batch.pollState, "pollState"),
@@ -109,7 +122,7 @@ export class StreamApi {
   }
 
   async acknowledge(group: string, leases: readonly string[]): Promise<void> {
-    await this.call("POST", `/groups/${group}/settle`, { acks: leases });
+    await this.#call("POST", `/groups/${group}/settle`, { acks: leases });
   }
 
   /** All of a group's dead letters, page by page. */
@@ -118,17 +131,17 @@ export class StreamApi {
     let next: string | null = null;
     do {
       const query: string = next === null ? "" : `?cursor=${encodeURIComponent(next)}`;
-      const page = asObject((await this.call("GET", `/groups/${group}/dead-letters${query}`)).body, "the page");
+      const page = asObject((await this.#call("GET", `/groups/${group}/dead-letters${query}`)).body, "the page");
       found.push(...asList(page.deadLetters, "deadLetters").map(readDeadLetter));
       next = asTextOrNull(page.next, "next");
     } while (next !== null);
     return found;
   }
 
-  private call(method: "GET" | "PUT" | "POST" | "DELETE", below: string, body?: unknown, headers = {}) {
-    const { signal, usage } = this;
+  #call(method: "GET" | "PUT" | "POST" | "DELETE", below: string, body?: unknown, headers = {}) {
     const path = `/v1/streams/${this.stream}${below}`;
-    return send(this.endpoint, { method, path, body, headers, signal, ...(usage && { usage }) });
+    const usage = this.#usage && { usage: this.#usage };
+    return send(this.#endpoint, { method, path, body, headers, signal: this.#signal, ...usage });
   }
 }
 

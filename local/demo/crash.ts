@@ -1,7 +1,8 @@
 // The ways in which the demo's consumers die. For Weir a dead consumer is one that does not come back.
+
+import type { Progress } from "../progress.ts";
 import type { Batch, StreamApi } from "./api.ts";
 import { pause } from "./pause.ts";
-import type { Progress } from "./progress.ts";
 import type { GroupTally } from "./tally.ts";
 import type { Handler } from "./worker.ts";
 
@@ -31,14 +32,14 @@ export async function restartOnCrash(name: string, run: () => Promise<void>, pro
 }
 
 /** `keep` is how many of the batch it acknowledges before it dies. */
-export type CrashOptions = {
+export interface CrashOptions {
   readonly group: string;
   readonly consumer: string;
   readonly batchSize: number;
   readonly keep: number;
   readonly tally: GroupTally;
   readonly signal: AbortSignal;
-};
+}
 
 /** Waits for a batch, acknowledges its beginning, and is never heard of again. */
 export async function crashMidBatch(api: StreamApi, options: CrashOptions, progress: Progress): Promise<void> {

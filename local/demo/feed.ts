@@ -1,6 +1,7 @@
 // The producer: batches with an Idempotency-Key each, so that a repeated request appends nothing.
+
+import type { Progress } from "../progress.ts";
 import type { NewMessage, StreamApi } from "./api.ts";
-import type { Progress } from "./progress.ts";
 import type { Tally } from "./tally.ts";
 
 const MOST_PER_REQUEST = 100;

@@ -4,20 +4,27 @@ import { pause } from "./pause.ts";
 import type { Usage } from "./usage.ts";
 
 /** Where Weir is, and the token for it. `log` is told when a request has to be repeated. */
-export type Endpoint = { readonly url: string; readonly token: string; readonly log: (line: string) => void };
+export interface Endpoint {
+  readonly url: string;
+  readonly token: string;
+  readonly log: (line: string) => void;
+}
 
 /** `usage` counts what the answer cost; `signal` calls the request off. */
-export type Request = {
+export interface Request {
   readonly method: "GET" | "PUT" | "POST" | "DELETE";
   readonly path: string;
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   readonly usage?: Usage;
   readonly signal: AbortSignal;
-};
+}
 
 /** `body` is undefined when there was none. */
-export type Answer = { readonly headers: Headers; readonly body: unknown };
+export interface Answer {
+  readonly headers: Headers;
+  readonly body: unknown;
+}
 
 /** An error answer of Weir (RFC 9457): `code` is stable, the message is for people. */
 export class Problem extends Error {

@@ -1,7 +1,9 @@
 // Reads JSON of which nothing is known yet: what has another shape than expected throws, saying where.
 
 /** A JSON object. */
-export type Json = { readonly [name: string]: unknown };
+export interface Json {
+  readonly [name: string]: unknown;
+}
 
 /**
  * @param what names the value in the message

@@ -1,9 +1,10 @@
 // What happens in the demo: one stream of webhooks, a group in which all is well and one in which consumers crash.
+
+import type { Progress } from "../progress.ts";
 import type { NewMessage, StreamApi } from "./api.ts";
 import { crashMidBatch, poisonedBy, restartOnCrash } from "./crash.ts";
 import { feed } from "./feed.ts";
 import { pause } from "./pause.ts";
-import type { Progress } from "./progress.ts";
 import { type Outcome, reckon, Tally } from "./tally.ts";
 import { type Handler, work } from "./worker.ts";
 
@@ -16,19 +17,19 @@ const GROUPS = Object.keys(MAX_DELIVERIES);
 const DRAIN_TIMEOUT_MS = 60_000;
 
 /** `signal` calls all of it off. */
-export type Scene = {
+export interface Scene {
   readonly api: StreamApi;
   readonly messages: readonly NewMessage[];
   readonly progress: Progress;
   readonly signal: AbortSignal;
-};
+}
 
 /** What came out, by group, and how long it took. */
-export type Result = {
+export interface Result {
   readonly tally: Tally;
   readonly outcomes: ReadonlyMap<string, Outcome>;
   readonly durationMs: number;
-};
+}
 
 /**
  * Plays it in a stream that is empty, and which is left behind.

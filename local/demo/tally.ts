@@ -36,10 +36,10 @@ export class GroupTally {
   saved = 0;
   /** Payloads as they were handed out, by id. */
   readonly acknowledgedPayloads = new Map<string, string>();
-  private readonly maxDeliveries: number;
+  readonly #maxDeliveries: number;
 
   constructor(maxDeliveries: number) {
-    this.maxDeliveries = maxDeliveries;
+    this.#maxDeliveries = maxDeliveries;
   }
 
   delivered(messages: readonly Delivery[]): void {
@@ -48,12 +48,12 @@ export class GroupTally {
 
   acknowledged(messages: readonly Delivery[]): void {
     for (const { id, data } of messages) this.acknowledgedPayloads.set(id, JSON.stringify(data));
-    this.saved += messages.filter(({ deliveries }) => deliveries === this.maxDeliveries).length;
+    this.saved += messages.filter(({ deliveries }) => deliveries === this.#maxDeliveries).length;
   }
 }
 
 /** How a group came out. Ids in the lists; `leftOver` counts messages, a lag that nobody knows as one. */
-export type Outcome = {
+export interface Outcome {
   readonly acknowledged: readonly string[];
   readonly deadLettered: readonly string[];
   /** Dead letters other than the one that was to be expected. */
@@ -61,7 +61,7 @@ export type Outcome = {
   /** Neither acknowledged nor among the dead letters, or there with another payload than what was produced. */
   readonly lost: readonly string[];
   readonly leftOver: number;
-};
+}
 
 /**
  * Holds what was produced against what became of it in one group.

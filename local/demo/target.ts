@@ -4,9 +4,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePort } from "../ports.ts";
+import type { Progress } from "../progress.ts";
 import { startStack } from "../stack.ts";
 import type { Endpoint } from "./http.ts";
-import type { Progress } from "./progress.ts";
 
 /** `failed` settles, with what happened, only when an own stack ends too early. */
 export type Target = Endpoint & { close(): Promise<void>; failed: Promise<string> };

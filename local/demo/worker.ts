@@ -7,7 +7,7 @@ import type { GroupTally } from "./tally.ts";
 export type Handler = (message: Delivery) => Promise<void>;
 
 /** `finished` ends the consumer between two polls, `signal` at once. */
-export type WorkerOptions = {
+export interface WorkerOptions {
   readonly group: string;
   readonly consumer: string;
   readonly batchSize: number;
@@ -15,7 +15,7 @@ export type WorkerOptions = {
   readonly tally: GroupTally;
   readonly finished: AbortSignal;
   readonly signal: AbortSignal;
-};
+}
 
 /** A consumer that is not asked often would wait 15 s in the end; the demo's audience would not. */
 const MOST_PAUSE_MS = 200;

@@ -15,11 +15,11 @@ export interface StreamFacts {
 /** What XINFO GROUPS tells of a group. */
 export interface GroupFacts {
   readonly name: string;
-  readonly consumers: number;
-  readonly pending: number;
-  readonly lastDeliveredId: string;
   /** null where Redis does not know it. */
   readonly lag: number | null;
+  readonly pending: number;
+  readonly lastDeliveredId: string;
+  readonly consumers: number;
 }
 
 export function decodeStreamFacts(reply: Reply): StreamFacts {
@@ -38,10 +38,10 @@ export function decodeGroupFacts(reply: Reply): GroupFacts[] {
     const facts = asMap(row);
     return {
       name: asText(facts.get("name")),
-      consumers: asNumber(facts.get("consumers")),
+      lag: asNumberOrNull(facts.get("lag") ?? null),
       pending: asNumber(facts.get("pending")),
       lastDeliveredId: asText(facts.get("last-delivered-id")),
-      lag: asNumberOrNull(facts.get("lag") ?? null),
+      consumers: asNumber(facts.get("consumers")),
     };
   });
 }
