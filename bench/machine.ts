@@ -10,8 +10,8 @@ export async function describeSurroundings(stack: Stack): Promise<Record<string,
   const redis = connectRedis(stack.redisPort);
   const info = await redis.info("server");
   redis.disconnect();
-  const project = ["hono", "ioredis", "@upstash/redis", "workerd", "wrangler"];
-  const peers = ["@hono/node-server", "bullmq", "@nats-io/jetstream"];
+  const project = ["hono", "@hono/node-server", "ioredis", "@upstash/redis", "workerd", "wrangler"];
+  const peers = ["bullmq", "@nats-io/jetstream"];
   const versions = [
     ...project.map((name) => `${name} ${packageVersion(join(PROJECT, "node_modules"), name)}`),
     ...peers.map((name) => `${name} ${packageVersion(join(import.meta.dirname, "node_modules"), name)}`),

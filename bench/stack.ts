@@ -1,11 +1,12 @@
 // Everything that is measured, started once and used by all measurements.
 import { join } from "node:path";
+import type { Program } from "../local/child-process.ts";
 import { startRedis } from "../local/redis.ts";
 import type { Job, Sample, Target } from "./load/job.ts";
 import { Child } from "./rpc.ts";
 import type { EndpointAnswer, EndpointQuestion } from "./servers/endpoint.ts";
 import { type RunningNats, startNats } from "./servers/nats.ts";
-import type { NodeAnswer, NodeQuestion } from "./servers/node.ts";
+import { hasServer, startNode } from "./servers/node.ts";
 import { startWorkerd } from "./servers/workerd.ts";
 import type { Version } from "./version.ts";
 
@@ -83,10 +84,11 @@ export async function startStack(dir: string, versions: readonly Version[]): Pro
       inspectedNode: async (inspectorPort) => {
         const [version] = versions;
         if (version === undefined) throw new Error("there is no version to profile");
+        const env = { REDIS_URL: redis.url, ROOT_TOKEN: TOKEN, KEY_PREFIX: "inspected:" };
         const inspect = [`--inspect=127.0.0.1:${inspectorPort}`, "--inspect-publish-uid=http"];
-        const { child, target } = await startNode(version, redis.url, "inspected:", inspect);
-        stops.push(() => child.stop());
-        return target;
+        const { port, stop } = await startNode(version.root, env, inspect);
+        stops.push(stop);
+        return { port, token: TOKEN, prefix: env.KEY_PREFIX };
       },
       inspectedWorkerd: async (bundle, inspectorPort) => {
         const env = { ...restSettings, KEY_PREFIX: "inspected-rest:" };
@@ -104,43 +106,32 @@ export async function startStack(dir: string, versions: readonly Version[]): Pro
   }
 }
 
-async function startNode(
-  version: Version,
-  redisUrl: string,
-  prefix: string,
-  execArgv: readonly string[] = [],
-): Promise<{ child: Child<NodeQuestion, NodeAnswer>; target: Target }> {
-  const settings = { REDIS_URL: redisUrl, ROOT_TOKEN: TOKEN, KEY_PREFIX: prefix };
-  const child = new Child<NodeQuestion, NodeAnswer>(
-    file("servers/node.ts"),
-    [version.root, JSON.stringify(settings)],
-    execArgv,
-  );
-  const { port } = await child.ask("port");
-  return { child, target: { port, token: TOKEN, prefix } };
-}
-
+/** All of a version's servers; one that has no server for Node yet has only its Worker. */
 async function startServers(
   version: Version,
   redisUrl: string,
   restSettings: Readonly<Record<string, string>>,
   stops: (() => Promise<void>)[],
 ): Promise<Server[]> {
-  const target = (port: number, prefix: string): Target => ({ port, token: TOKEN, prefix });
-  const nodePrefix = `node${version.label.replace(/[^A-Za-z0-9._-]/g, "-")}:`;
-  const [restPrefix, tcpPrefix] = [nodePrefix.replace("node", "rest"), nodePrefix.replace("node", "tcp")];
   const tcpSettings = { REDIS_URL: redisUrl, ROOT_TOKEN: TOKEN };
-  const node = await startNode(version, redisUrl, nodePrefix);
-  stops.push(() => node.child.stop());
-  const rest = await startWorkerd(version.bundle, { ...restSettings, KEY_PREFIX: restPrefix });
-  stops.push(rest.stop);
-  const tcp = await startWorkerd(version.bundle, { ...tcpSettings, KEY_PREFIX: tcpPrefix });
-  stops.push(tcp.stop);
-  return [
-    { runtime: "Node, TCP", version, target: node.target, pid: node.child.pid },
-    { runtime: "workerd, REST", version, target: target(rest.port, restPrefix), pid: rest.pid },
-    { runtime: "workerd, TCP", version, target: target(tcp.port, tcpPrefix), pid: tcp.pid },
-  ];
+  const suffix = `${version.label.replace(/[^A-Za-z0-9._-]/g, "-")}:`;
+  const servers: Server[] = [];
+  const started = (runtime: Runtime, prefix: string, { port, pid, stop }: Program & { readonly port: number }) => {
+    stops.push(stop);
+    servers.push({ runtime, version, target: { port, token: TOKEN, prefix }, pid });
+  };
+  if (await hasServer(version.root)) {
+    const prefix = `node${suffix}`;
+    started("Node, TCP", prefix, await startNode(version.root, { ...tcpSettings, KEY_PREFIX: prefix }));
+  }
+  for (const [runtime, name, settings] of [
+    ["workerd, REST", "rest", restSettings],
+    ["workerd, TCP", "tcp", tcpSettings],
+  ] as const) {
+    const prefix = `${name}${suffix}`;
+    started(runtime, prefix, await startWorkerd(version.bundle, { ...settings, KEY_PREFIX: prefix }));
+  }
+  return servers;
 }
 
 function file(path: string): string {

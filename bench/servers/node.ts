@@ -1,40 +1,56 @@
-// A version of Weir on Node: its app under @hono/node-server, with one kept connection. argv: its folder, then settings.
+// A version's own server, `functions/node.ts`: what `npm run serve` starts.
+import { access } from "node:fs/promises";
 import { join } from "node:path";
-import { serve } from "@hono/node-server";
-import { answerParent } from "../rpc.ts";
+import { type Program, startProgram } from "../../local/child-process.ts";
 
-export type NodeQuestion = "port";
-export interface NodeAnswer {
-  port: number;
+export interface RunningNode extends Program {
+  readonly port: number;
 }
 
-const [, , root = "", settings = "{}"] = process.argv;
-const env: Record<string, string> = JSON.parse(settings);
-// Of the version that is measured, which may be another than the one that this file belongs to.
-const { createApp }: typeof import("../../functions/app.ts") = await import(join(root, "functions/app.ts"));
-const { parseConfig }: typeof import("../../shared/config.ts") = await import(join(root, "shared/config.ts"));
-const { TcpConnection }: typeof import("../../shared/redis/tcp.ts") = await import(join(root, "shared/redis/tcp.ts"));
-const { runReaper }: typeof import("../../scheduled/reaper.ts") = await import(join(root, "scheduled/reaper.ts"));
+const READY_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 15_000;
 
-const config = parseConfig(env);
-const connection = new TcpConnection({ url: config.redis.url, timeoutMs: config.redisTimeoutMs });
-const invocation = { config, connection, end: async () => undefined };
-const app = createApp({
-  begin: () => invocation,
-  runReaper: ({ keyPrefix, consumerIdleMs }, redis, nowMs) =>
-    runReaper({ redis, keyPrefix, consumerIdleMs }, { nowMs, everyStream: true }),
-});
+/** Whether the version in that folder has a server: the first ones had none. */
+export async function hasServer(root: string): Promise<boolean> {
+  return access(serverOf(root)).then(
+    () => true,
+    () => false,
+  );
+}
 
-const { promise: listening, resolve } = Promise.withResolvers<number>();
-serve(
-  {
-    fetch: (request) => app.fetch(request, env),
-    hostname: "127.0.0.1",
-    port: 0,
-    // The load generator keeps connections that it does not use for a while.
-    serverOptions: { keepAliveTimeout: 120_000 },
-  },
-  ({ port }) => resolve(port),
-);
+/**
+ * @param execArgv options of Node itself, such as `--inspect`
+ * @throws Error with the server's last words when it does not start
+ */
+export async function startNode(
+  root: string,
+  settings: Readonly<Record<string, string>>,
+  execArgv: readonly string[] = [],
+): Promise<RunningNode> {
+  const listening = Promise.withResolvers<number>();
+  const server = startProgram(process.execPath, {
+    args: [...execArgv, serverOf(root)],
+    // As in workerd, whose cron does not run here either, nothing is measured while the reaper is at work.
+    env: { ...process.env, ...settings, HOST: "127.0.0.1", PORT: "0", REAPER_INTERVAL_MS: "86400000" },
+    stopTimeoutMs: STOP_TIMEOUT_MS,
+    onLine(line) {
+      const port = /"listening".*"url":"http:\/\/127\.0\.0\.1:(\d+)"/.exec(line)?.[1];
+      if (port !== undefined) listening.resolve(Number(port));
+    },
+  });
+  const fail = () => listening.reject(new Error(`${serverOf(root)} did not start:\n${server.lastOutput()}`));
+  void server.exited.then(fail);
+  const timer = setTimeout(fail, READY_TIMEOUT_MS);
+  try {
+    return Object.assign(server, { port: await listening.promise });
+  } catch (error) {
+    await server.stop();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
-answerParent<NodeQuestion, NodeAnswer>(async () => ({ port: await listening }));
+function serverOf(root: string): string {
+  return join(root, "functions", "node.ts");
+}

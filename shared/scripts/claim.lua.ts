@@ -29,7 +29,7 @@ local room = fitting(tonumber(ARGV[5]), tonumber(ARGV[6]), largestMessage(settin
 
 local candidates = {}
 local function consider(entry)
-  -- Force may break a running lease, but a last delivery that runs still has its chance to be acknowledged.
+  -- Force may break a running lease, but not that of a last delivery: it may still be acknowledged.
   if entry.deliveries < maxDeliveries or entry.idleMs >= ackWaitMs then candidates[#candidates + 1] = entry end
 end
 

@@ -45,7 +45,7 @@ if minMs or maxMs then
 end
 
 if not exists then
-  -- What a group of that name left that another client destroyed is not this one's.
+  -- Another client may have destroyed a group of this name: what that left is not this one's.
   local stale = {}
   for i, field in ipairs(cjson.decode(ARGV[4])) do stale[i] = field .. ':' .. group end
   call('HDEL', config, unpack(stale))

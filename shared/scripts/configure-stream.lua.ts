@@ -16,7 +16,7 @@ local kind = call('TYPE', stream)['ok']
 if kind ~= 'stream' and kind ~= 'none' then
   return redis.error_reply('WRONGTYPE the stream key holds a ' .. kind)
 end
--- Says WRONGTYPE for a key of another client's, which is not ours to delete.
+-- Fails with WRONGTYPE when the key is another client's: not ours to delete.
 call('HLEN', config)
 local created = kind == 'none'
 if created then
@@ -26,13 +26,13 @@ if created then
   -- Settings left by a stream that another client deleted are not this one's.
   call('DEL', config)
 end
--- Also for a stream that is adopted: what its predecessors of the name answered must not count.
+-- Adopted streams too: idempotency keys of an earlier stream of this name must not count.
 call('HSETNX', config, 'incarnation', ARGV[1])
 local bytesBefore = tonumber(call('HGET', config, 'maxMessageBytes') or DEFAULT_MAX_MESSAGE_BYTES)
 local removals = tonumber(ARGV[2])
 if removals > 0 then call('HDEL', config, unpack(ARGV, 3, 2 + removals)) end
 if #ARGV > 2 + removals then call('HSET', config, unpack(ARGV, 3 + removals)) end
--- Where the limit is lowered, larger messages may be there still: batches are bounded by the largest that it has been.
+-- After the limit is lowered, larger messages remain: the largest limit so far bounds batches.
 if not created and tonumber(call('HGET', config, 'maxMessageBytes') or DEFAULT_MAX_MESSAGE_BYTES) < bytesBefore then
   local largest = tonumber(call('HGET', config, 'largestMessageBytes') or 0)
   call('HSET', config, 'largestMessageBytes', math.max(largest, bytesBefore))

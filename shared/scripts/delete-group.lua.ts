@@ -12,7 +12,7 @@ export const deleteGroupScript = defineScript(
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 if call('EXISTS', stream) == 0 then return reply('unknown-stream') end
--- Say WRONGTYPE for a key of another client's, which is not ours to delete.
+-- Fail with WRONGTYPE when a key is another client's: not ours to delete.
 call('HLEN', config)
 call('XLEN', KEYS[3])
 local destroyed = call('XGROUP', 'DESTROY', stream, ARGV[1])

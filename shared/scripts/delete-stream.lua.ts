@@ -14,7 +14,7 @@ export const deleteStreamScript = defineScript(
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 local kind = call('TYPE', stream)['ok']
--- Says WRONGTYPE for a key of another client's, which is not ours to delete.
+-- Fails with WRONGTYPE when the key is another client's: not ours to delete.
 call('HLEN', config)
 if kind == 'none' then
   call('UNLINK', config)

@@ -21,11 +21,11 @@ for i, info in ipairs(consumerInfos(stream, group)) do
 end
 
 local settings = call('HMGET', config, 'ackWaitMs:' .. group, 'againDue:' .. group)
--- Without that bound nothing is in the side store.
+-- No bound: the side store is empty.
 if not settings[2] then return reply(rows) end
 
 local ackWaitMs, nowMs = tonumber(settings[1] or ARGV[2]), redisNowMs()
--- By the ends of their leases, the last one first.
+-- The lease that ends last comes first.
 for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', '(0')) do
   local consumer = readMember(member).consumer
   local row = byName[consumer]
@@ -37,7 +37,7 @@ for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', '(0')) do
   row[2] = row[2] + 1
   if not seen[consumer] then
     seen[consumer] = true
-    -- Being handed something of the side store is work too, of which Redis knows nothing.
+    -- Taking from the side store is work too, and Redis does not see it.
     local sinceHandedMs = nowMs + ackWaitMs + tonumber(call('ZSCORE', due, member))
     row[3] = math.min(row[3], math.max(0, sinceHandedMs))
   end

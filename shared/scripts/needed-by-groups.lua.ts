@@ -15,11 +15,11 @@ export const neededByGroupsScript = defineReadingScript(
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2] }
 local stream = keys.stream
--- Entries that are counted per group: they are read with their payloads, and no more in all than a step may copy.
+-- Entries counted per group. Counting reads payloads: together no more than a step may copy.
 local counted, looked = stepSize(keys, 100), 0
 
--- The entries from the oldest that a group needs to the last that it was handed, and whether there may be more. Its
--- pending ones would not do: among them are some that are gone, and after a seek back some that are ahead.
+-- Entries from the oldest a group needs to the last it was handed, and whether there may be more. Its
+-- pending ones would not do: some are gone and, after a seek back, some are ahead.
 local function handedTo(group)
   if not less(group.needed, after(group.lastDelivered)) then return {}, false end
   if looked >= STEP_BYTES then return {}, true end
@@ -33,7 +33,7 @@ end
 local groups = {}
 for i, group in ipairs((findNeeded(stream))) do
   local handed, isMore = handedTo(group)
-  -- What it needs is an id; what it waits for is the first entry from there on.
+  -- It needs an id; it waits for the first entry at or after it.
   local entry = handed[1] or call('XRANGE', stream, group.needed, '+', 'COUNT', 1)[1]
   groups[i] = { group.name, entry and entry[1] or false, #handed, isMore and 1 or 0, group.lag or false }
 end

@@ -18,7 +18,7 @@ export const produceScript = defineScript(
   "produce",
   [ids, needed],
   /* lua */ `
--- Trimming a little more than is needed spares the next requests the work.
+-- Trims a little more than needed: the next requests need not.
 local SPARE_PART, MAX_SPARE = 0.1, 100
 
 local stream, config, once = KEYS[1], KEYS[2], KEYS[3]
@@ -41,7 +41,7 @@ if largest > limit then return answer('too-large', limit) end
 if once then
   local seen = call('GET', once)
   if seen then
-    -- A stream that was deleted and made anew has another incarnation: what its predecessor answered does not count.
+    -- A stream made anew has a new incarnation: its predecessor's keys do not count.
     local seenIncarnation, seenFingerprint, ids = seen:match('^(%S*)\\n(%S*)\\n(.*)$')
     if seenIncarnation == incarnation then
       if seenFingerprint ~= fingerprint then return answer('mismatch') end
@@ -81,7 +81,7 @@ for number, lengths in ipairs(messages) do
   local id = try('XADD', stream, 'NOMKSTREAM', '*', unpack(fields))
   if not id then return answer('unknown-stream') end
   if type(id) == 'table' then
-    -- A script is not rolled back, and nobody has seen these yet.
+    -- Redis rolls nothing back; nobody has seen these yet.
     if #ids > 0 then call('XDEL', stream, unpack(ids)) end
     return id
   end

@@ -24,7 +24,7 @@ export const reclaimPollScript = defineScript(
   [choose, gap, deadLetters, ids, messageSize, pending, redisTime, sideStore],
   /* lua */ `
 local SLICE = 250 -- pending entries looked at per poll: about 0.1 ms
--- How far a Worker's clock may be from Redis'. Before the bound less this, Redis' own is not asked.
+-- How far a Worker's clock may be off: Redis' own is asked only from this long before the bound.
 local CLOCK_SKEW_MS = 5000
 
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
@@ -60,9 +60,9 @@ if #poison > 0 then
   deadLetterAll(keys, group, poison)
 end
 local again, earlier = claim(keys, group, consumer, recover and 0 or ackWaitMs, chosen)
--- What was left behind is looked at first next time.
+-- The next poll looks at what was left behind first.
 if left and not recover then nextCursor = left.id end
--- What comes alone leaves room that other messages may be waiting for.
+-- A message handed out alone leaves room: others may be waiting.
 local more = left ~= nil or choice.alone
 
 -- The side store.
@@ -83,7 +83,7 @@ if isDue and not choice.alone and choice.handed < room then
     local earliest = math.min(waiting and tonumber(waiting) or math.huge, leased and -tonumber(leased) or math.huge)
     againDueMs = earliest < math.huge and earliest or nil
     if againDueMs then
-      -- Refused by a full Redis at times, which costs no more than another look.
+      -- A full Redis may refuse this: costs one more look.
       try('HSET', keys.config, 'againDue:' .. group, asMs(earliest))
     else
       call('HDEL', keys.config, 'againDue:' .. group)
@@ -107,13 +107,13 @@ if isDue and not choice.alone and choice.handed < room then
   if #due > 0 then
     call('ZADD', keys.due, unpack(new))
     call('ZREM', keys.due, unpack(old))
-    -- New messages wait for the next poll, so that this one keeps to its budget.
+    -- Keeps to the budget: new messages wait for the next poll.
     more = true
   end
   more = more or leftDue ~= nil or choice.alone
 end
 
--- When to look again: when a lease of this slice ends, when something is due, when what is handed out now expires.
+-- Look again when a lease of this slice ends, something falls due, or what is handed out now expires.
 local function soonest(ms) againInMs = math.min(againInMs or ms, math.max(0, ms)) end
 if againDueMs then soonest(againDueMs - callerNowMs) end
 if choice.handed > 0 then soonest(ackWaitMs) end
@@ -126,12 +126,12 @@ if not choice.alone and choice.handed < room and #due == 0 then
     fresh = false
   end
 end
--- After the read, which lets a full Redis take it.
+-- After the read: then a full Redis accepts it.
 if nextCursor ~= cursor then try('HSET', keys.config, 'cursor:' .. group, nextCursor) end
 fresh = fresh and fresh[1][2] or {}
 if #fresh > 0 then
   soonest(ackWaitMs)
-  -- After a seek back a read takes over what was handed out above, as delivery 1: that is the delivery that counts.
+  -- After a seek back, this read takes over what was handed out above, as delivery 1: that one counts.
   local isFresh, stillAgain, stillEarlier = {}, {}, {}
   for _, entry in ipairs(fresh) do isFresh[entry[1]] = true end
   for i, entry in ipairs(again) do

@@ -30,7 +30,7 @@ else
   if #letters == step then last = letters[#letters][1] end
 end
 
--- What the message was: its fields without those that made it a dead letter.
+-- The message: its fields without those of the dead letter.
 local function originalOf(flat)
   local meta, fields, found = {}, {}, ''
   for i = 1, #flat, 2 do

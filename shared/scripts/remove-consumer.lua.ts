@@ -29,7 +29,7 @@ end
 
 local handedOver, own = 0, {}
 local counts = target == '' and countPending(keys.stream, group) or {}
--- A holder of Weir's own may be removed too: what it holds goes to another one.
+-- Weir's own holders may be removed too: another one gets what they hold.
 counts[consumer] = HOLDER_MAX
 for _ = 1, PAGES do
   own = pendingOf(keys.stream, group, consumer, PAGE)
@@ -43,7 +43,7 @@ for _ = 1, PAGES do
 end
 if #own == PAGE then return reply({ handedOver, 1 }) end
 
--- The side store: what it has in hand there.
+-- What it has in hand of the side store.
 local nowMs = redisNowMs()
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'againDue:' .. group)
 local members = settings[2] and inHandOf(keys.due, consumer, 1000) or {}

@@ -16,7 +16,7 @@ export const removeIdleConsumersScript = defineScript(
   /* lua */ `
 local stream, config, due, group, minIdleMs = KEYS[1], KEYS[2], KEYS[3], ARGV[1], tonumber(ARGV[2])
 
--- Who has a lease of the side store that runs: what has expired is anybody's. Looked at once, and only when there is
+-- Who holds a running lease of the side store; expired ones are anybody's. Looked at once, and only when there is
 -- somebody to be removed.
 local holding
 local function holdsOfSideStore(name)

@@ -14,7 +14,7 @@ export const seekScript = defineScript(
   [position, xinfo],
   /* lua */ `
 local stream, group, after = KEYS[1], ARGV[1], ARGV[2]
--- Says NOGROUP for a missing stream or group, before anything else says less.
+-- First, for its NOGROUP when the stream or group is missing.
 call('XPENDING', stream, group)
 call('XGROUP', 'SETID', stream, group, after, entriesRead({ stream = stream, config = KEYS[2] }, after))
 return reply(groupInfo(stream, group)['last-delivered-id'])

@@ -47,7 +47,7 @@ local function dueOf(item)
   return nowMs + math.floor(backoffMinMs + item.random * (maxMs - backoffMinMs))
 end
 
--- What becomes of a message that was retried or rejected: a dead letter, or something to come back.
+-- A retried or rejected message becomes a dead letter or comes back.
 local function moveOn(item, comeBack)
   counts[item.action] = counts[item.action] + 1
   if item.action == 'retry' and item.deliveries < maxDeliveries then
@@ -59,7 +59,7 @@ local function moveOn(item, comeBack)
   end
 end
 
--- Main stream: the items of one consumer lie in one range of its PEL.
+-- Main stream: one consumer's items are one range of its PEL.
 local function holdersOf(items)
   local holders = {}
   local from, last, consumer = items[1].id, items[#items].id, items[1].consumer
@@ -78,7 +78,7 @@ local function holds(item, holders)
     local raw = call('XPENDING', keys.stream, group, item.id, item.id, 1)[1]
     if not raw then return false, 'settled' end
     holder = decodePending(raw)
-    -- Weir's own holders hand nothing on: the delivery that expired is still the last one.
+    -- Held by Weir itself: the expired delivery is still the last one.
     if not isHolder(holder.consumer) then return false, 'superseded' end
   end
   if holder.deliveries ~= item.deliveries then return false, 'superseded' end
@@ -99,7 +99,7 @@ local function settleOfConsumer(items)
       ids[#ids + 1] = item.id
     end
   end
-  -- XCLAIM leaves out of its answer, and takes off the PEL, what has no payload any more.
+  -- XCLAIM drops entries without payload from its answer and from the PEL.
   if #extendIds > 0 then
     local claim = { 'XCLAIM', keys.stream, group, items[1].consumer, 0, unpack(extendIds) }
     claim[#claim + 1] = 'JUSTID'
@@ -122,7 +122,7 @@ local function settleOfConsumer(items)
     deadLetter(keys, group, item)
     fail(item, 'settled')
   end
-  -- Stored first, acknowledged after: in a full Redis the first fails and the second would not.
+  -- Store, then acknowledge: a full Redis refuses only the first.
   addToSideStore(keys, group, comeBack)
   if #moveIds > 0 then call('XACK', keys.stream, group, unpack(moveIds)) end
 end
@@ -178,7 +178,7 @@ if #side > 0 then
   for i = 1, #extended do waiting[#waiting + 1] = extended[i] end
   if #waiting > 0 then
     call('ZADD', keys.due, unpack(waiting))
-    -- A bound that is too low costs one look.
+    -- Too low a bound costs one look.
     call('HSET', keys.config, 'againDue:' .. group, asMs(nowMs))
   end
 end

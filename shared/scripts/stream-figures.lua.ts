@@ -20,7 +20,7 @@ local function idOf(entry) return entry and entry[1] or false end
 
 local info, groups = streamInfo(stream), groupInfos(stream)
 
--- Most groups have neither dead letters nor a side store: one command for up to 1,000 of them says so.
+-- Most groups have neither dead letters nor a side store: one command rules out up to 1,000.
 local function anyHas(start)
   for first = 1, #groups, 1000 do
     local keys = {}

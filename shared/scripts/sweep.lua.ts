@@ -28,7 +28,7 @@ local maxDeliveries = tonumber(settings[2] or ARGV[4])
 local cursor = settings[3] or '-'
 local expired, deadLettered, missing, nextCursor = 0, 0, 0, '-'
 
--- A group that nobody consumes is not swept again and again: when all is held, all has been seen.
+-- Nobody consumes this group: once all is held, there is nothing left to sweep.
 local counts, pendingCount, heldCount = countPending(keys.stream, group)
 if pendingCount > heldCount then
   local found
@@ -51,7 +51,7 @@ if pendingCount > heldCount then
   end
 end
 
--- The side store needs no holders: only what has no try left is taken out. Payloads are read of that alone.
+-- The side store needs no holders. Only what has no try left is read and taken out.
 local moreAgain = false
 if settings[4] then
   local now = asMs(redisNowMs())

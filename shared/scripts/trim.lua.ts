@@ -20,7 +20,7 @@ export const trimScript = defineScript(
   "trim",
   [deadLetters, gap, ids, messageSize, needed, xinfo],
   /* lua */ `
--- Copied in one step at most.
+-- How many one step copies at most.
 local MAX_COPIES = 200
 
 local stream, config = KEYS[1], KEYS[2]
@@ -60,7 +60,7 @@ end
 local keptFor = {}
 local deadLettered, dropped = 0, 0
 
--- Takes a range of a group's pending entries off its PEL; each page is handed over first.
+-- Takes a range off a group's PEL; each page is handed over first.
 local function settlePending(group, last, onPage)
   local taken = 0
   repeat
@@ -114,13 +114,13 @@ local function copyAndTrim()
       end)
     end
   end
-  -- Behind the last id that there may be there is none to trim up to.
+  -- Nothing comes after the very last id.
   local cutAll = last == NO_LIMIT
   local count = call('XTRIM', stream, cutAll and 'MAXLEN' or 'MINID', '=', cutAll and 0 or after(last))
   add(count, #taken == copies)
 end
 
--- What a trim took from a group is told to it: it adds to what it was told before.
+-- Notes what a trim took from a group, together with what earlier trims took.
 local function noteGap(group, fromId, toId, messages)
   local before = call('HGET', config, 'gap:' .. group.name)
   local gap = readGap(before) or { fromId = fromId, messages = 0 }
@@ -143,12 +143,12 @@ local function dropAndTrim()
   local length = call('XLEN', stream)
   for _, group in ipairs(groups) do
     if not first or less(group.needed, first) then
-      -- The last id that is gone, as far as ids tell: right before the first one left.
+      -- The last id that is gone: right before the first one left.
       local last = first and before(first) or streamInfo(stream)['last-generated-id']
       local lost = settlePending(group, last)
       if not first or less(group.lastDelivered, first) then
-        -- All that is left is new to it: what was new to it before less that is what went. Redis' lag is right only
-        -- for a group that is not behind the first entry; without one what went is the most that it can be.
+        -- All that is left is new to it: what went is its lag less that. Redis' lag is right only
+        -- for a group not behind the first entry; without a lag, assume the most it can be.
         local isBehind = less(group.lastDelivered, firstBefore)
         lost = lost + math.max(0, (isBehind and lengthBefore or group.lag or (count + length)) - length)
       end
@@ -168,7 +168,7 @@ if not more and isOver() then
   else
     local first = firstId(stream)
     for _, group in ipairs(groups) do
-      -- Where the wish reaches past the end, a group that is done with all holds nothing back.
+      -- A group that is done with everything holds nothing back.
       if not less(first, group.needed) and ((cut and less(group.needed, cut)) or maxLength) then
         keptFor[#keptFor + 1] = { group.name, group.needed }
       end

@@ -5,7 +5,10 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 
-test("the Worker can be deployed, and its bundle stays far below the free plan's 3 MB", async () => {
+// The free plan takes 3 MB. Each KiB costs a cold start about 0.5 ms of CPU: raise this only for a reason.
+const MAX_GZIP_KIB = 175;
+
+test("the Worker can be deployed, and its bundle stays small", async () => {
   const outdir = await mkdtemp(join(tmpdir(), "weir-bundle-"));
   const wrangler = "node_modules/wrangler/wrangler-dist/cli.js";
   const env = { ...process.env, WRANGLER_SEND_METRICS: "false", WRANGLER_HIDE_BANNER: "true" };
@@ -18,5 +21,5 @@ test("the Worker can be deployed, and its bundle stays far below the free plan's
   const [line = "", kib] = /Total Upload: .* gzip: ([\d.]+) KiB/.exec(stdout) ?? [];
   console.log(line);
   expect(Number(kib)).toBeGreaterThan(0);
-  expect(Number(kib)).toBeLessThan(400);
+  expect(Number(kib)).toBeLessThanOrEqual(MAX_GZIP_KIB);
 });

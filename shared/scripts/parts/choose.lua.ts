@@ -11,13 +11,13 @@ export const choose = definePart(
   /* lua */ `
 POISON_AT_ONCE = 20
 
--- What a batch has room for, and what was chosen for it so far: how many, and whether it is a last permitted delivery,
+-- A batch's room, how many are chosen, and whether that is a last permitted delivery,
 -- which goes alone.
 function newChoice(room, maxDeliveries)
   return { room = room, maxDeliveries = maxDeliveries, handed = 0, alone = false }
 end
 
--- @return the entries to hand out, those without a delivery left, and the first one that is left behind
+-- @return the entries to hand out, those with no delivery left, the first one left behind
 function choose(choice, candidates)
   local maxDeliveries = choice.maxDeliveries
   local chosen, poison, left = {}, {}, nil
@@ -37,8 +37,8 @@ function choose(choice, candidates)
   return chosen, poison, left
 end
 
--- Charges the delivery, starts the lease and reads the payload. A payload that is gone is left out of XCLAIM's answer
--- and taken off the PEL: that is recorded in the same step.
+-- Charges the delivery, starts the lease, reads the payload. XCLAIM drops entries whose payload is gone
+-- from its answer and the PEL: recorded in the same step.
 -- @return the entries with their payloads, and their deliveries so far
 function claim(keys, group, consumer, minIdleMs, chosen)
   local claimed, earlier, ids, byId = {}, {}, {}, {}

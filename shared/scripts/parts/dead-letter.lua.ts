@@ -11,17 +11,17 @@ export const deadLetters = definePart(
   ["beginWriting", "deadLetter", "deadLetterAll"],
   [],
   /* lua */ `
--- unpack takes about 7,900 values, and another client's entry may have more: that is kept whole, as JSON in one field.
+-- unpack takes about 7,900 values. Another client's entry may have more: kept whole, as JSON in one field.
 local MAX_FIELDS = 2000
 
--- Lets what follows go on in a full Redis, so that consumers can finish and memory is freed: Redis refuses a command
--- that may take memory only before a script's first write. This one is such a write, and changes nothing.
+-- Lets a full Redis run what follows, so that consumers can finish and free memory. Redis refuses a command
+-- for want of memory only before a script's first write: this is one, and changes nothing.
 function beginWriting(keys, group)
   call('XACK', keys.stream, group, '0-0')
 end
 
 -- Appends a dead letter. The caller acknowledges after it.
--- @param source has id, fields (nil when the payload is gone), reason, deliveries, consumer and, if it said any, detail
+-- @param source id, fields (nil: payload gone), reason, deliveries, consumer, detail (if any)
 function deadLetter(keys, group, source)
   local fields = source.fields or {}
   local entry = {}
@@ -29,13 +29,13 @@ function deadLetter(keys, group, source)
     entry = { 'weir-fields', cjson.encode(fields) }
   else
     for i = 1, #fields, 2 do
-      -- Weir's own names are written below: another client's fields must not pass for them.
+      -- Another client's fields must not pass for Weir's own, written below.
       if fields[i]:sub(1, 5) ~= 'weir-' or fields[i] == 'weir-encoding' then
         entry[#entry + 1], entry[#entry + 2] = fields[i], fields[i + 1]
       end
     end
   end
-  -- Last, since of a repeated field the last counts.
+  -- Last: of a repeated field the last counts.
   for _, value in ipairs({
     'weir-id', source.id, 'weir-reason', source.reason,
     'weir-deliveries', source.deliveries, 'weir-consumer', source.consumer,
@@ -48,8 +48,8 @@ function deadLetter(keys, group, source)
   end
 end
 
--- Dead-letters entries that have been delivered too often, in the order given, and takes them off the PEL.
--- @return how many went for that reason, and how many had no payload any more
+-- Dead-letters entries delivered too often, in the order given, and takes them off the PEL.
+-- @return how many went, and how many had no payload any more
 function deadLetterAll(keys, group, entries)
   local ids, missing = {}, 0
   for i, entry in ipairs(entries) do

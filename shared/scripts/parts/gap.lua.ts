@@ -5,7 +5,7 @@ export const gap = definePart(
   ["readGap"],
   [],
   /* lua */ `
--- nil without one, and for what another client may have written there.
+-- nil without one, or when another client wrote something else there.
 function readGap(text)
   local ok, gap = pcall(cjson.decode, text or '')
   if ok and type(gap) == 'table' and type(gap.fromId) == 'string' and type(gap.messages) == 'number'

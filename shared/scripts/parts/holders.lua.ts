@@ -12,12 +12,12 @@ export const holders = definePart(
 local HOLDER = '@held:'
 -- Upstash allows about 1,000 pending entries per consumer.
 HOLDER_MAX = 1000
--- Longer than any ackWaitMs: what is held has expired, whatever the group's settings become.
+-- Longer than any ackWaitMs: what is held has expired, whatever the settings become.
 local HELD_IDLE_MS = 13 * 3600 * 1000
 
 function isHolder(consumer) return consumer:sub(1, #HOLDER) == HOLDER end
 
--- How many pending entries each consumer has: by name, and in all.
+-- Pending entries of each consumer, and in all.
 function countPending(stream, group)
   local counts, all, held = {}, 0, 0
   for _, pair in ipairs(call('XPENDING', stream, group)[4] or {}) do
@@ -29,8 +29,8 @@ function countPending(stream, group)
   return counts, all, held
 end
 
--- Moves entries to a consumer without charging a delivery. What has no payload any more is left out of XCLAIM's answer
--- and taken off the PEL: that is recorded.
+-- Moves entries to a consumer without charging a delivery. XCLAIM drops entries whose payload is gone
+-- from its answer and the PEL: recorded.
 -- @return how many payloads were missing
 function moveTo(keys, group, consumer, idleMs, entries)
   local ids, byId = {}, {}

@@ -5,7 +5,7 @@ export const ids = definePart(
   ["NO_LIMIT", "less", "after", "before"],
   [],
   /* lua */ `
--- The last id that there may be; as a limit, above every id that there will be.
+-- The greatest possible id.
 NO_LIMIT = '18446744073709551615-18446744073709551615'
 
 local function lessDigits(a, b) return #a < #b or (#a == #b and a < b) end
@@ -29,7 +29,7 @@ local function decrement(digits)
   return (less:gsub('^0+(%d)', '%1'))
 end
 
--- The next id that there may be; the last one itself where there is none.
+-- The next possible id; the greatest is its own.
 function after(id)
   if id == NO_LIMIT then return id end
   local ms, seq = id:match('(%d+)-(%d+)')
@@ -37,7 +37,7 @@ function after(id)
   return ms .. '-' .. increment(seq)
 end
 
--- The last id that there may be before one.
+-- The greatest id before this one.
 function before(id)
   local ms, seq = id:match('(%d+)-(%d+)')
   if seq == '0' then return decrement(ms) .. '-' .. U64_MAX end

@@ -9,15 +9,15 @@ export const messageSize = definePart(
   [],
   /* lua */ `
 DEFAULT_MAX_MESSAGE_BYTES = 65536
--- What one step may copy, so that Redis is not held up for long, however large messages are.
+-- What one step may copy: Redis must not be held up, however large messages are.
 STEP_BYTES = 4 * 1024 * 1024
 
--- Takes both settings as HMGET answers them.
+-- Both settings as HMGET answers them.
 function largestMessage(maxMessageBytes, largestMessageBytes)
   return math.max(tonumber(maxMessageBytes or DEFAULT_MAX_MESSAGE_BYTES), tonumber(largestMessageBytes or 0))
 end
 
--- At least one, or a stream of large messages would stand still.
+-- At least one: large messages must move too.
 function fitting(max, bytes, largest) return math.max(1, math.min(max, math.floor(bytes / largest))) end
 
 -- How many messages one step may copy.

@@ -15,8 +15,8 @@ function firstId(stream)
   return first and first[1]
 end
 
--- What each group needs still: { name, needed (the oldest id that it is not done with), lastDelivered, lag, pending },
--- and the watermark, which is the least of the needed ones.
+-- What each group still needs: { name, needed (oldest id that it is not done with), lastDelivered, lag, pending },
+-- and the watermark, the least of the needed ids.
 function findNeeded(stream)
   local groups, watermark = {}, NO_LIMIT
   local first = firstId(stream)
@@ -29,7 +29,7 @@ function findNeeded(stream)
       local oldest = call('XPENDING', stream, group.name)[2]
       if less(oldest, group.needed) then group.needed = oldest end
     end
-    -- Below the first entry there is nothing that it could need.
+    -- Nothing below the first entry can be needed.
     if first and less(group.needed, first) then group.needed = first end
     if less(group.needed, watermark) then watermark = group.needed end
     groups[i] = group
@@ -37,10 +37,10 @@ function findNeeded(stream)
   return groups, watermark
 end
 
--- Trims whole nodes, which is cheap and bounded, then exactly what is left of one: less than NODE entries by default.
+-- Trims whole nodes, cheap and bounded, then the rest exactly: less than NODE entries by default.
 local NODE = 100
 
--- @return how many it took, and whether there may be more to take
+-- @return how many it took, and whether there may be more
 function trimBelow(stream, id, max, exact)
   local took = call('XTRIM', stream, 'MINID', '~', id, 'LIMIT', max)
   if took > max - NODE then return took, true end
@@ -49,7 +49,7 @@ function trimBelow(stream, id, max, exact)
 end
 
 -- Trims the oldest to that length, not past the watermark.
--- @return how many it took, and whether there may be more to take
+-- @return how many it took, and whether there may be more
 function trimToLength(stream, maxLength, watermark, max, exact)
   local excess = call('XLEN', stream) - maxLength
   if excess <= 0 or watermark == firstId(stream) then return 0, false end

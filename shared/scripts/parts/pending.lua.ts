@@ -15,9 +15,9 @@ function decodePending(entry)
   return { id = entry[1], consumer = entry[2], idleMs = entry[3], deliveries = entry[4] }
 end
 
--- Finds what has been pending for so long.
+-- Finds what has been pending for at least so long.
 -- @param from an id, an id after '(' to start behind it, or '-' for the beginning
--- @return the entries; the cursor for the next slice ('-' after the last); in how many ms the next one of the slice
+-- @return the entries; the next slice's cursor ('-' after the last); in how many ms another one of the slice
 --         will have been pending for that long (nil: none)
 function findExpired(stream, group, from, slice, ackWaitMs)
   local pending = call('XPENDING', stream, group, from, '+', slice)

@@ -10,10 +10,10 @@ export const position = definePart(
   ["entriesRead"],
   [xinfo, messageSize],
   /* lua */ `
--- Entries that are counted at most to place an id in the middle: they are read with their payloads.
+-- Entries counted at most to place an id in the middle: counting reads their payloads.
 local COUNTED = 128
 
--- @return the options that place a group behind an id ('$': the end, '0-0': the beginning); none where it would cost much
+-- @return XGROUP's options for a group after an id ('$': the end, '0-0': the beginning); none where that would cost much
 function entriesRead(keys, after)
   local stream = keys.stream
   local info = streamInfo(stream)

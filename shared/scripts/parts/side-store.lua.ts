@@ -28,7 +28,7 @@ function readMember(text)
   return { member = text, side = side, deliveries = tonumber(deliveries), consumer = consumer }
 end
 
--- Notes that something may be handed out from that time on.
+-- Notes that something may be handed out from then on.
 -- @param earliest the bound so far, if there is one
 function noteDue(config, group, earliest, dueMs)
   if earliest and earliest <= dueMs then return end
@@ -42,7 +42,7 @@ function addToSideStore(keys, group, entries)
   local last = call('HINCRBY', keys.config, 'againSequence:' .. group, #entries)
   local payloads, members, earliest = {}, {}, math.huge
   for i, entry in ipairs(entries) do
-    -- No later group or stream of the same name uses a side id again: an old lease must not fit.
+    -- Later groups and streams of this name never reuse a side id: an old lease must not fit.
     entry.side = (last - #entries + i) .. '.' .. (settings[1] or ''):sub(1, 8)
     payloads[#payloads + 1] = entry.side
     payloads[#payloads + 1] = cjson.encode({ id = entry.id, fields = entry.fields })
@@ -78,7 +78,7 @@ function readSideStore(keys, members)
   return found
 end
 
--- The members that a consumer has in hand, among the first 10,000 that anybody has (5 ms).
+-- The members a consumer has in hand, among the first 10,000 of all (5 ms).
 function inHandOf(due, consumer, max)
   local own = {}
   for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', '(0', 'LIMIT', 0, 10000)) do
