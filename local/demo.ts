@@ -15,7 +15,7 @@ const CLEAN_UP_TIMEOUT_MS = 10_000;
 const stopping = interruptible();
 
 process.exitCode = await main();
-// Nothing is left to do; what a library still holds open must not keep the terminal waiting.
+// Done: what a library still holds open must not keep the terminal waiting.
 process.exit();
 
 async function main(): Promise<number> {
@@ -50,7 +50,7 @@ async function run(target: Target, progress: Progress): Promise<number> {
   return isComplete && isDeleted ? 0 : 1;
 }
 
-/** Throws nothing, so that what went wrong before is what is told. */
+/** Never throws, so that the first fault is the one reported. */
 async function deleteStream(target: Target, stream: string): Promise<boolean> {
   try {
     // Also when all is called off: so not by that signal.

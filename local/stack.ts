@@ -105,7 +105,7 @@ function backendVars(redisUrl: string, upstash: UpstashEndpoint | undefined): Re
 
 /** Somebody else's Redis is not watched: the Worker's answers tell when it is away. */
 function watchedParts(worker: RunningWorker, redis: RunningRedis | undefined): WatchedPart[] {
-  // The health check goes through wrangler to workerd: it is silent when either of them is.
+  // The health check goes through wrangler to workerd: it fails when either hangs.
   const own = {
     name: "the Worker (wrangler or workerd)",
     answers: (timeoutMs: number) => isHealthy(worker.url, timeoutMs),

@@ -6,7 +6,7 @@ import { startStack } from "./stack.ts";
 import { parseStartSettings, type StartSettings } from "./start-settings.ts";
 
 process.exitCode = await main();
-// Nothing is left to do; what a library still holds open must not keep the terminal waiting.
+// Done: what a library still holds open must not keep the terminal waiting.
 process.exit();
 
 async function main(): Promise<number> {

@@ -186,7 +186,7 @@ class RestHandler {
     return { status: 200, body: `[${items.join(",")}]` };
   }
 
-  /** What goes to Redis for a command, or the text it is refused with. */
+  /** What goes to Redis for a command, or the error that refuses it. */
   #plan(command: Arg[], limited: (args: Arg[]) => Planned): Planned | string {
     const name = String(command[0]).toUpperCase();
     const refused = refusal(name, command);
@@ -262,7 +262,7 @@ function parseBatch(body: Buffer): Arg[][] {
   return commands;
 }
 
-/** undefined when it is not JSON, which is no JSON value either. */
+/** undefined when it is not JSON: no JSON value is undefined. */
 function parseJson(body: Buffer): unknown {
   try {
     return JSON.parse(body.toString());

@@ -81,7 +81,7 @@ interface Plan extends AlertChange {
   readonly subject: AlertSubject;
 }
 
-/** What becomes of each alert that nobody else is posting just now, also where nothing changes. */
+/** What becomes of each alert that no other run is posting just now, changed or not. */
 function planChanges(
   { alerts }: AlertState,
   readings: readonly Reading[],
@@ -126,7 +126,7 @@ function claimPosts(plans: readonly Plan[], max: number): Post[] {
     .slice(0, max);
 }
 
-/** @returns the alerts as they are once their receiver was told, or was not */
+/** @returns the alerts as they are after posting, told or not */
 async function postAll(webhook: NonNullable<AlertSettings["webhook"]>, posts: readonly Post[]): Promise<AlertChange[]> {
   const faults = await Promise.all(posts.map(({ message }) => post(webhook, message)));
   const reasons = faults.filter((fault) => fault !== undefined);

@@ -63,7 +63,7 @@ export class Collector {
       const batch = waiting.slice(0, CALLS_PER_ROUND_TRIP);
       const outcomes = await this.#redis.pipeline(batch.map(({ call }) => call));
       const following = batch.flatMap((step, i) => this.#take(step, outcomes[i] ?? null) ?? []);
-      // What has had its turn goes to the end: one large group does not hold up the others.
+      // Next steps queue at the end: one large group does not hold up the others.
       waiting = [...waiting.slice(batch.length), ...following];
     }
     return true;

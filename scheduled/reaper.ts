@@ -17,7 +17,7 @@ import { firingStreams, watch } from "./watch.ts";
 
 /** Of the free plan's 50 subrequests, some are kept for scripts that are not cached, noting visits, and the report. */
 const MAX = { roundTrips: 40, durationMs: 20_000 };
-/** Streams that are served together: the more, the fewer round trips; the fewer, the fairer when the budget is short. */
+/** Streams served together: more save round trips, fewer are fairer when the budget is short. */
 const STREAMS_AT_ONCE = 250;
 const MAX_STREAMS = 10_000;
 

@@ -22,18 +22,18 @@ export interface SurveyedStream {
 }
 
 export interface SurveyedGroup extends GroupFacts {
-  /** When the last message that it was handed was produced. */
+  /** When the last message handed to it was produced. */
   readonly lastDeliveredMs: number;
   /** Whether something lies in the group's side store. */
   readonly hasSideStore: boolean;
-  /** How old its oldest dead letter is at most, as the time when it came; undefined without one. */
+  /** A lower bound of when its oldest dead letter came; undefined without one. */
   readonly deadSinceMs: number | undefined;
   /** When idle consumers were last looked for. */
   readonly prunedAtMs: number;
   readonly alerts: AlertThresholds;
 }
 
-/** A name without a stream is forgotten after that long: until then its stream may be about to be created. */
+/** How long a name may lack its stream before it is forgotten: the stream may be about to be created. */
 const FORGET_AFTER_MS = 10 * 60_000;
 
 /** Looks at some streams, in one round trip; names that have no stream any more are forgotten. */

@@ -12,7 +12,7 @@ import type { SurveyedGroup, SurveyedStream } from "./survey.ts";
 
 /** The figures of groups that have thresholds. */
 export interface Watch {
-  /** What is known at once; what must be asked for has no value yet. */
+  /** What is known already; what must be asked for has no value yet. */
   readonly readings: readonly Reading[];
   /** Those that bring the rest. */
   readonly steps: readonly Step[];
@@ -56,7 +56,7 @@ function watchOne(
 function knownFigure(group: SurveyedGroup, metric: GroupMetric, threshold: number): number | undefined {
   switch (metric) {
     case "lag":
-      // Redis counts too many after trims, and does not know after deletes: what seems too much is looked into.
+      // Redis counts too many after trims and nothing after deletes: look closer at what seems too much.
       return group.lag !== null && group.lag <= threshold ? group.lag : undefined;
     case "pending":
       return group.hasSideStore ? undefined : group.pending;

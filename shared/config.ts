@@ -5,9 +5,9 @@ export type RedisConfig =
   | { readonly kind: "upstash"; readonly url: string; readonly token: string }
   | { readonly kind: "tcp"; readonly url: string };
 
-/** What alerts on groups and on the reaper need of the deployment. */
+/** The deployment's settings for alerts. */
 export interface AlertSettings {
-  /** Where a change is told; without it alerts are only listed. */
+  /** Where changes are posted; without it alerts are only listed. */
   readonly webhook?: { readonly url: string; readonly secret: string };
   /** After how long without a complete run the reaper counts as late. */
   readonly reaperLateMs: number;
@@ -28,7 +28,7 @@ export interface Config {
   readonly alerts: AlertSettings;
 }
 
-/** The settings of a deployment: name, default and meaning; the README's table is checked against this. */
+/** The settings of a deployment: name, default and meaning; the table in docs/configuration.md is checked against this. */
 export const SETTINGS = {
   ROOT_TOKEN: { default: "(none: must be set)", about: "Secret. The bearer token that may do everything." },
   TOKEN_SECRET: { default: "(none)", about: "Secret. Signs access tokens; at least 32 characters." },
@@ -73,10 +73,10 @@ export function parseConfig(env: Settings): Config {
     },
   };
   if (config.rootToken === "") faults.push("ROOT_TOKEN is not set");
-  // Nothing else comes through an Authorization header; a line break at the end would lock everybody out in silence.
+  // An Authorization header carries nothing else; a line break at the end would silently lock everybody out.
   else if (!/^[!-~]+$/.test(config.rootToken)) faults.push("ROOT_TOKEN must be visible ASCII without spaces");
   if ((config.tokenSecret?.length ?? 32) < 32) faults.push("TOKEN_SECRET must have at least 32 characters");
-  // Braces would make another hash tag than the stream's name.
+  // Braces would replace the stream's name as hash tag.
   if (!/^[A-Za-z0-9._:-]{0,64}$/.test(config.keyPrefix)) faults.push("KEY_PREFIX must match [A-Za-z0-9._:-]{0,64}");
   if (faults.length > 0) throw new WeirError("misconfigured", faults.join("; "));
   return config;

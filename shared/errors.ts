@@ -26,7 +26,7 @@ export interface InvalidMember {
 export interface WeirErrorOptions {
   /** The underlying fault; for the log, never for an answer. */
   readonly cause?: unknown;
-  /** In how many seconds it is worth trying again. */
+  /** After how many seconds to try again. */
   readonly retryAfterS?: number;
   /** Every invalid member at once. */
   readonly errors?: readonly InvalidMember[];

@@ -7,7 +7,7 @@ export const LAST_ID = `${U64_MAX}-${U64_MAX}`;
 
 /** @returns the entry id in Redis' own spelling, or undefined when the text is not a whole id such as `1690000000000-0` */
 export function parseEntryId(text: string): string | undefined {
-  // By far the most: short enough to be in range, and without leading zeros.
+  // The usual case: short enough to be in range, no leading zeros.
   if (USUAL_ID.test(text)) return text;
   const match = /^(\d{1,20})-(\d{1,20})$/.exec(text);
   if (match === null) return undefined;
@@ -15,7 +15,7 @@ export function parseEntryId(text: string): string | undefined {
   return ms <= U64_MAX && sequence <= U64_MAX ? `${ms}-${sequence}` : undefined;
 }
 
-/** @returns Unix milliseconds of the moment at which Redis made the id */
+/** @returns when Redis made the id, in Unix milliseconds */
 export function timeOfId(id: string): number {
   return Number(id.slice(0, id.indexOf("-")));
 }
@@ -25,7 +25,7 @@ export function sequenceOfId(id: string): number {
   return Number(id.slice(id.indexOf("-") + 1));
 }
 
-/** @returns the id after which everything from that millisecond on comes, for a group that is to read from then */
+/** @returns the id right before that millisecond, for a group that is to read from then on */
 export function idBefore(ms: number): string {
   return ms === 0 ? "0-0" : `${ms - 1}-${U64_MAX}`;
 }

@@ -12,7 +12,7 @@ export interface StreamKeys {
   readonly config: string;
   /** A stream: the dead letters of one group. */
   dead(group: string): string;
-  /** A hash: payloads of what comes back to one group for another reason than an expired lease. */
+  /** A hash: payloads of one group's retries, redrives and replays. */
   again(group: string): string;
   /** A sorted set: when each of those is to be handed out (next). See `scripts/parts/side-store.lua.ts`. */
   againDue(group: string): string;
@@ -43,7 +43,7 @@ export function reaperRunsKey(prefix: string): string {
   return `${prefix}reaper:runs`;
 }
 
-/** A hash: the state of each alert that fires or is to be told, and when the reaper last did all its work. */
+/** A hash: alerts that fire or are still to be told, and when the reaper last did all its work. */
 export function alertsKey(prefix: string): string {
   return `${prefix}alerts`;
 }

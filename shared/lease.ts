@@ -25,11 +25,11 @@ export interface LeaseFormat {
 
 /**
  * A lease is `1~scope~consumer~deliveries~id[~side]~check`. `scope` is a hash of stream and group, `check` one of all
- * between the version and itself, so that a cut or mangled lease is told. Later versions may put fields behind the side id
+ * between the version and itself, so that a cut or mangled lease is noticed. Later versions may put fields behind the side id
  * (an empty one where there is none), which this one ignores.
  *
- * Written and read for every message, by the batch: what the leases of a batch have in common stands first, and the format
- * remembers the last such beginning with its part of the check, so that of each lease only the id's is worked out.
+ * Every message has one, so it must be cheap: what the leases of a batch share stands first, and the format remembers the
+ * last such beginning with its part of the check. Per lease only the id's part is computed.
  */
 export function leaseFormat(stream: string, group: string): LeaseFormat {
   const scope = String(hash(`${stream}/${group}`));
@@ -78,7 +78,7 @@ function shareOf(scope: string, consumer: string, deliveries: number): Share {
   return { consumer, deliveries, head: HEAD + fields, hash: hash(fields) };
 }
 
-/** @param end where what the check is of ends; it has been found right */
+/** @param end where the checked part ends; the check has passed */
 function readShare(text: string, scope: string, end: number): Share | "malformed" | "foreign" {
   const [itsScope, consumer, deliveries = "", id] = text.slice(HEAD.length, end).split(SEPARATOR, 4);
   if (consumer === undefined) return "malformed";

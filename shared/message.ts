@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import type { Reply } from "./redis/connection.ts";
 
-/** The one place that knows how a message lies in a Redis entry, and how it looks in an answer. */
+/** The one place that knows how a message is stored in a Redis entry, and how an answer shows it. */
 
 /** A message to be produced, checked by the caller. */
 export interface NewMessage {
@@ -16,7 +16,7 @@ export interface NewMessage {
 
 /** Entry fields with a meaning of their own; every other field is an attribute. */
 export const RESERVED_FIELDS: readonly string[] = ["type", "key", "data", "datacontenttype"];
-/** Fields of Weir's own; no attribute's name starts so. */
+/** Weir's own fields start so; no attribute's name does. */
 export const METADATA_PREFIX = "weir-";
 const ENCODING_FIELD = "weir-encoding";
 
@@ -35,11 +35,11 @@ export function encodeMessage(message: NewMessage): string[] {
 }
 
 /**
- * Messages as one script appends them. Every argument of a command costs time, in the client and in Redis, and so does
- * cutting a text up in Lua: short texts go as one argument, long ones each as an argument of their own.
+ * Messages as the script appends them. Each argument of a command costs time, and so does cutting up text in Lua: short
+ * texts go together as one argument, long ones each as their own.
  */
 export interface EncodedMessages {
-  /** For each message the lengths in bytes of its names and values, in turn; -1: it is the next of the long ones. */
+  /** For each message the byte lengths of its names and values, in turn; -1: the next of the long ones. */
   readonly lengths: readonly (readonly number[])[];
   /** The short names and values of all messages, one after the other. */
   readonly short: string;
@@ -48,7 +48,7 @@ export interface EncodedMessages {
   readonly sizes: readonly number[];
 }
 
-/** From here on an argument of its own is cheaper (measured). */
+/** From this length on an argument of its own is cheaper (measured). */
 const LONG_CHARACTERS = 1_024;
 
 export function encodeMessages(messages: readonly NewMessage[]): EncodedMessages {
@@ -75,7 +75,7 @@ export function encodeMessages(messages: readonly NewMessage[]): EncodedMessages
 
 /** Whether content of that media type is JSON: `application/json`, `text/json` or anything `+json`. */
 export function isJsonType(mediaType: string): boolean {
-  // No pattern with two open ends: another client may have stored a megabyte here.
+  // No pattern open at both ends: another client may have stored a megabyte here.
   const [essence = ""] = mediaType.split(";", 1);
   const type = essence.trim().toLowerCase();
   return type === "application/json" || type === "text/json" || /^[^\s/]+\/[^\s/]+\+json$/.test(type);

@@ -12,7 +12,7 @@ const WIDTH = 1_100;
 const PANEL = 420;
 const LEGEND = 90;
 
-/** As many as there are systems, that none looks like another: the library's own nine would begin anew. */
+/** One for each system: the library's own nine would repeat. */
 const COLORS = [
   "#2563eb",
   "#dc2626",
@@ -98,7 +98,7 @@ function bars(throughput: readonly Throughput[], operation: Operation): Panel | 
     .sort((a, b) => a.messagesPerSecond.median - b.messagesPerSecond.median);
   if (rows.length === 0) return undefined;
   return {
-    title: `${named(operation)}: messages/s, batches of ${CORE.batch}, ${CORE.connections} at once, ${CORE.payload}`,
+    title: `${named(operation)}: messages/s, ${CORE.batch} x ${CORE.connections}, ${CORE.payload}`,
     xAxis: { type: "value", axisLabel: { formatter: inThousands } },
     yAxis: { type: "category", data: rows.map(({ system }) => system) },
     series: [

@@ -54,7 +54,7 @@ export async function measureThroughput(stack: Stack, options: Options, progress
     try {
       return await stack.load({ ...job, shape, durationMs: DURATION_MS }, server);
     } catch (error) {
-      // One measurement that did not come about is no reason to lose the others.
+      // One failed measurement must not lose the others.
       progress.say(`${nameOf(cell)}: ${error instanceof Error ? error.message : error}`);
       return undefined;
     }
@@ -75,7 +75,7 @@ export async function measureThroughput(stack: Stack, options: Options, progress
 const DURATION_MS = 700;
 
 const MOST_WARM_UPS = 12;
-/** By how much a run must beat the best before it to count as faster, and how many that are not end the warm-up. */
+/** A run counts as faster if it beats the best by this; so many that do not end the warm-up. */
 const [GAIN, RUNS_WITHOUT_GAIN] = [1.03, 3];
 
 /** Runs until it gets no faster: V8 compiles what is hot only in the course of seconds. */

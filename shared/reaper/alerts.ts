@@ -36,7 +36,7 @@ export interface FiringAlert {
   readonly notified: boolean;
 }
 
-/** An alert in Redis, as JSON: one that fires, or one that has recovered and whose receiver does not know all of it yet. */
+/** An alert in Redis, as JSON: it fires, or it has recovered and its receiver still has to be told. */
 export interface AlertRecord {
   /** The last one above the threshold. */
   readonly value: number;
@@ -48,7 +48,7 @@ export interface AlertRecord {
   readonly notified: boolean;
   /** A null value: it is not watched any more. */
   readonly recovered?: { readonly at: number; readonly value: number | null };
-  /** While a run posts it nobody else touches it; a run that died holds it until then. */
+  /** Until then one run posts it and no other touches it; a run that died holds it no longer. */
   readonly claimedUntilMs: number;
 }
 
@@ -62,7 +62,7 @@ export interface StoredAlert {
 /** All that is kept of alerts, by field. */
 export interface AlertState {
   readonly alerts: ReadonlyMap<string, StoredAlert>;
-  /** Fields that hold no alert, with what they hold: to be cleared away. */
+  /** Fields that hold something else than an alert, with what they hold: to be removed. */
   readonly broken: ReadonlyMap<string, string>;
   readonly lastCompleteAt: number | undefined;
 }
@@ -134,8 +134,8 @@ export async function lastCompleteRunAt(redis: Redis, keyPrefix: string): Promis
 }
 
 /**
- * What becomes of an alert by a new figure.
- * @param reading undefined when it is not watched any more
+ * What a new figure makes of an alert.
+ * @param reading undefined when it is no longer watched
  * @param hasReceiver without one, nobody need be told of what is over
  * @returns the record as it is to be, the same object when nothing changes; undefined for none
  */
@@ -159,7 +159,7 @@ export function nextRecord(
   return { ...record, threshold, recovered: { at: nowMs, value: reading?.value ?? null } };
 }
 
-/** What the receiver is to be told next of an alert, if anything; and the record once it was told. */
+/** What to tell the receiver next about an alert, if anything; and the record once that was told. */
 export function nextMessage(
   { stream, group, metric }: AlertSubject,
   record: AlertRecord,
@@ -169,7 +169,7 @@ export function nextMessage(
   const told = { ...record, notified: true, claimedUntilMs: 0 };
   const write = (type: string, at: number, more = {}) =>
     JSON.stringify({ type, timestamp: new Date(at).toISOString(), data: { ...data, ...more } });
-  // One that has recovered before its receiver could be told is told too: first that it fired.
+  // It recovered before its receiver could be told: first tell that it fired.
   if (!notified) return { message: { id: `msg_${id}_firing`, body: write("alert.firing", since) }, told };
   if (recovered === undefined) return undefined;
   const body = write("alert.recovered", recovered.at, { value: recovered.value });
@@ -219,7 +219,7 @@ export function latenessOf(
 
 /**
  * Lists what fires, the longest first. What was deleted or is not watched any more is left out at once, and a reaper
- * that does not run is in the list although it can not notice that itself.
+ * that does not run is in the list although it cannot notice that itself.
  */
 export async function listAlerts(
   redis: Redis,

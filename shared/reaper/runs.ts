@@ -4,7 +4,7 @@ import type { Redis } from "../redis/redis.ts";
 import { asArray, asText } from "../redis/reply.ts";
 import { isObject, parseStored } from "../stored-json.ts";
 
-/** What a run did for one group; times a delivery was found expired, and so on. */
+/** What a run did for one group, in counts. */
 export interface GroupUpkeep {
   readonly stream: string;
   readonly group: string;
@@ -20,9 +20,9 @@ export interface GroupUpkeep {
 export interface StreamUpkeep {
   readonly stream: string;
   readonly trimmed: number;
-  /** Copied to the dead letters of groups that were not done with it. */
+  /** Copied to the dead letters of groups that had not finished them. */
   readonly deadLettered: number;
-  /** Taken from groups that were not done with it. */
+  /** Taken from groups that had not finished them. */
   readonly dropped: number;
 }
 
@@ -40,7 +40,7 @@ export interface ReaperRun {
   readonly durationMs: number;
   /** False when the budget ended the run early: the next one goes on. */
   readonly complete: boolean;
-  /** How many streams were due and not served to the end. */
+  /** How many streams were due and not finished. */
   readonly backlog: number;
   readonly redisCommands: number;
   readonly groups: readonly GroupUpkeep[];

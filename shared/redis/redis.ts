@@ -12,7 +12,7 @@ import type { ScriptCall } from "./script.ts";
 
 export type Call = Command | ScriptCall;
 
-/** What was used so far: commands as Upstash bills them (those inside scripts too), round trips, time waited. */
+/** Usage so far: commands as Upstash bills them (those inside scripts too), round trips, time waited. */
 export interface Usage {
   commands: number;
   roundTrips: number;
@@ -54,7 +54,7 @@ export class Redis {
     return unwrap(outcome);
   }
 
-  /** @param done what ran before in the same pipeline, and whose outcome is lost with an error of this run */
+  /** @param done the calls that ran before in the same pipeline: an error of this run loses their outcomes */
   async #run(
     calls: readonly Call[],
     toCommand: (call: Call) => Command,
@@ -103,7 +103,7 @@ function bySource({ script, keys, args }: ScriptCall): Command {
   return ["EVAL", script.source, keys.length, ...keys, ...args];
 }
 
-/** The first call of each script brings its source; those after it find it cached, since a pipeline keeps its order. */
+/** A script's first call brings the source; later ones find it cached, since a pipeline keeps its order. */
 function bySourceOnce(): (call: Call) => Command {
   const sent = new Set<string>();
   return (call) => {
@@ -117,7 +117,7 @@ function isNoScript(outcome: Outcome | undefined): boolean {
   return outcome instanceof ReplyError && outcome.word === "NOSCRIPT";
 }
 
-/** Commands that change nothing: when their answer is lost, nothing is in doubt. */
+/** Commands that change nothing: a lost answer leaves nothing in doubt. */
 const READS = new Set([
   "EXISTS",
   "GET",

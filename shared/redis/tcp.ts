@@ -25,7 +25,7 @@ export class TcpConnection implements Connection {
     let opened = this.#connected();
     let client = await opened;
     if (!isOpen(client)) {
-      // It was dropped, or Redis has closed it since (idleness, a restart): nothing is under way on it.
+      // Dropped, or closed by Redis (idle, restarted): nothing is under way on it.
       this.#forget(opened);
       opened = this.#connected();
       client = await opened;
@@ -46,7 +46,7 @@ export class TcpConnection implements Connection {
   async close(): Promise<void> {
     const opened = this.#client;
     this.#client = undefined;
-    // A connection that was never made needs no closing, and whoever asked for it has had its error.
+    // A connection that was never made needs no closing; its error has been reported.
     const client = await opened?.catch(() => undefined);
     client?.disconnect();
   }
@@ -101,7 +101,7 @@ function broken(client: IoRedis, message: string): ConnectionError {
   return new ConnectionError(message, { maybeRan: true });
 }
 
-/** Between the end that the other side sent and the closing of the socket, ioredis still says "ready". */
+/** After the other side has ended, until the socket closes, ioredis still says "ready". */
 function isOpen(client: IoRedis): boolean {
   return client.status === "ready" && client.stream.writable;
 }
@@ -130,7 +130,7 @@ function decodeBytes(value: unknown): Reply {
   return decoded;
 }
 
-/** In the arrays that ioredis made: a reply may hold thousands of them, and nobody else looks at them. */
+/** Decodes in place: a reply may hold thousands of arrays, and nobody else sees them. */
 function decodeInPlace(replies: Reply[]): Reply[] {
   for (let i = 0; i < replies.length; i++) {
     const reply: unknown = replies[i];

@@ -51,7 +51,7 @@ export class UpstashConnection extends Redis implements Connection {
   }
 
   async close(): Promise<void> {
-    // fetch keeps no connection that would be ours to close.
+    // fetch leaves no connection for us to close.
   }
 }
 

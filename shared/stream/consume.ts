@@ -39,7 +39,7 @@ interface Handed {
   readonly room: number;
   readonly moreWaiting: boolean;
   readonly gap: Gap | null;
-  /** From when on (Unix ms) something may be there to be handed out again; 0: nothing that is known of. */
+  /** From when on (Unix ms) something may have to be handed out again; 0: nothing known. */
   readonly againFromMs: number;
 }
 
@@ -76,7 +76,7 @@ export async function consume(
     : fastPoll(stream, group, request, settings, context);
 
   const plan = planSettle(stream, group, request);
-  // What was rejected must not be handed out again: the settling script runs before the poll in any case.
+  // A rejected message must not be handed out again, so the settling script always runs before the poll.
   const settling = plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
   const outcomes = await stream.redis.pipeline([...settling, poll.call], poll.options);
   const { settled, handed } = await decodeAll(stream, group, async () => ({
@@ -106,7 +106,7 @@ async function decodeAll<Decoded>(
 
 function decodePoll(poll: Poll, outcome: Outcome): Handed | Promise<Handed> {
   if (outcome instanceof ReplyError) throw outcome;
-  // A script that was refused new messages hands Redis' words on, so that its commands are still counted.
+  // When Redis refused the script new messages, it answers Redis' words, so that its commands still count.
   if (Array.isArray(outcome) && outcome[0] === "refused") throw new ReplyError(asText(outcome[1]));
   return poll.decode(outcome);
 }
@@ -128,14 +128,14 @@ function fastPoll(
       const [, entries] = asArray(asArrayOrEmpty(reply)[0] ?? [null, []]);
       const messages = reader.first(await withExactBytes(stream, asArray(entries).map(decodeEntry)));
       const { ackWaitMs } = settings;
-      // What is handed out now expires then, should nobody settle it.
+      // When what is handed out now expires, unless it is settled.
       const againFromMs = messages.length === 0 ? 0 : nowMs + ackWaitMs;
       return { messages, ackWaitMs, room, moreWaiting: false, gap: null, againFromMs };
     },
   };
 }
 
-/** What stands for bytes that are not UTF-8, unless a message holds this very character. */
+/** Stands for bytes that are not UTF-8, unless a message really holds this character. */
 const REPLACEMENT = "\ufffd";
 
 /**
@@ -150,7 +150,7 @@ async function withExactBytes({ keys, redis }: EventStream, entries: readonly En
   if (first === undefined || last === undefined) return entries;
   const exact = asArray(await redis.send(["XRANGE", keys.stream, first.id, last.id])).map(decodeEntry);
   const byId = new Map(exact.map((entry) => [entry.id, entry]));
-  // What has been deleted since stays as it came.
+  // Deleted since: stays as it came.
   return entries.map((entry) => byId.get(entry.id) ?? entry);
 }
 

@@ -49,7 +49,7 @@ export async function removeConsumer(
     throw new WeirError("invalid-request", "handoverTo: expected another consumer than the one to remove");
   }
   const args = [group, consumer, handoverTo ?? "", GROUP_DEFAULTS.ackWaitMs];
-  // Some thousands per call, so that Redis is not blocked for long: a consumer may hold any number.
+  // Some thousands a call: a consumer may hold any number, and Redis must not be blocked for long.
   for (let handedOver = 0; ; ) {
     const call = { script: removeConsumerScript, keys: groupKeys(stream, group), args };
     const [count, more] = asArray(await sendToGroup(stream, group, call));

@@ -26,7 +26,7 @@ export class DeliveryReader {
     return entries.map(({ id, fields }) => this.#write(id, fields, 1));
   }
 
-  /** Entries that had been handed out as often as `earlier` says, each. */
+  /** Entries that had each been handed out as often as `earlier` says. */
   again(entries: Reply | undefined, earlier: Reply | undefined): string[] {
     const counts = asArray(earlier).map(asNumber);
     return asArray(entries)

@@ -60,7 +60,7 @@ export async function readAllFigures(redis: Redis, keyPrefix: string): Promise<A
         const { figures, unnamed } = decodeFigures(name, outcome);
         streams.push(figures);
         errors += unnamed;
-        // A name without a stream is about to be created, or to be forgotten.
+        // No stream yet, or no longer: about to be created or forgotten.
       } else if (!isNoSuchKey(outcome)) errors += 1;
     }
   }
@@ -72,7 +72,7 @@ export function figuresCall(keys: StreamKeys): ScriptCall {
   return { script: streamFiguresScript, keys: [keys.stream], args: [keys.dead(""), keys.againDue("")] };
 }
 
-/** @returns the figures, and how many groups are left out since their names, not being UTF-8, look like another's */
+/** @returns the figures, and how many groups are left out: names that are not UTF-8 may look like another's */
 export function decodeFigures(name: string, reply: Reply): { figures: StreamFigures; unnamed: number } {
   const [length, lastGenerated, first = null, last = null, rows] = asArray(reply);
   const stream = {

@@ -49,7 +49,7 @@ export async function configureStream(
   const created = await redis
     .send({ ...call, args: [crypto.randomUUID(), ...patchArguments(patch)] })
     .catch(async (error: unknown) => {
-      // What is no stream must not stay in the list of streams.
+      // Only streams may stay in the list of streams.
       if (error instanceof WeirError && error.code === "conflict") {
         await redis.send(forgetCall(stream, String(nowMs)));
       }
@@ -96,7 +96,7 @@ export async function configureGroup(
       group,
       nameOfStart(start),
       lastReadBefore(start),
-      // Its dead letters stay: nobody asked for them to go.
+      // Its dead letters stay: nobody asked to delete them.
       JSON.stringify(GROUP_FIELDS.filter((field) => field !== "deadSince")),
       GROUP_DEFAULTS.backoff.minMs,
       GROUP_DEFAULTS.backoff.maxMs,

@@ -3,7 +3,7 @@ import { type Command, type Outcome, type Reply, ReplyError } from "../redis/con
 import { asWeirError, type Call, unwrap } from "../redis/redis.ts";
 import type { EventStream } from "./stream.ts";
 
-/** Tells from Redis' words whether a stream or a group is missing. */
+/** Tells by Redis' error whether a stream or a group is missing. */
 
 export function unknownStream({ name }: EventStream): WeirError {
   return new WeirError("unknown-stream", `there is no stream "${name}"`);

@@ -11,7 +11,7 @@ export interface PageQuery {
   readonly limit: number;
 }
 
-/** Cuts a page out of things that have names, in the order of those. */
+/** Cuts a page out of named things, ordered by name. */
 export function pageByName<Item extends { readonly name: string }>(
   all: readonly Item[],
   { cursor = "", limit }: PageQuery,

@@ -8,11 +8,11 @@ export interface PollState {
   readonly reclaimNext: boolean;
   /** Whether the group was told of a gap: only reclaim polls tell it, and end it. */
   readonly hasGap: boolean;
-  /** From when on (Unix ms) something may be there to be handed out again; 0: nothing that is known of. */
+  /** From when on (Unix ms) something may have to be handed out again; 0: nothing known. */
   readonly againFromMs: number;
 }
 
-/** At least every how many polls one looks for expired deliveries. */
+/** At least one in so many polls looks for expired deliveries. */
 export const POLLS_PER_RECLAIM = 10;
 
 const MIN_PAUSE_MS = 250;
@@ -54,7 +54,7 @@ export interface PollResult {
   /** Whether a reclaim poll left something behind that is to be handed out again. */
   readonly moreWaiting: boolean;
   readonly hasGap: boolean;
-  /** From when on something may be there to be handed out again, as far as this poll knows; 0: nothing. */
+  /** From when on something may have to be handed out again, as far as this poll knows; 0: nothing known. */
   readonly againFromMs: number;
   /** Whether the request sent something back for a retry. */
   readonly hasRetried: boolean;
@@ -76,7 +76,7 @@ export function nextPoll(
     // More is waiting: one fast poll, then a reclaim poll, so that neither old nor new messages starve.
     fastPolls: wasReclaim ? (moreWaiting ? POLLS_PER_RECLAIM - 2 : 0) : (state?.fastPolls ?? 0) + 1,
     idlePolls,
-    // When a retry is due is known to Redis only.
+    // Only Redis knows when a retry is due.
     reclaimNext: goesIdle || result.hasRetried,
     hasGap,
     againFromMs: times.length === 0 ? 0 : Math.min(...times),

@@ -52,7 +52,7 @@ export function lastReadBefore(start: Position | undefined): string {
   return start.kind === "id" ? start.id : idBefore(start.ms);
 }
 
-/** A start as it is remembered, so that a repeated PUT with the same one is no conflict. */
+/** A start as it is stored, so that repeating the same PUT is no conflict. */
 export function nameOfStart(start: Position | undefined): string {
   if (start === undefined) return "";
   if (start.kind === "first") return "earliest";
@@ -60,7 +60,7 @@ export function nameOfStart(start: Position | undefined): string {
   return start.kind === "id" ? start.id : String(start.ms);
 }
 
-/** The id below which everything is that lies before a position. */
+/** The id below which everything lies before a position. */
 export function idAtOrAfter(position: Position): string {
   if (position.kind === "first") return "0-0";
   if (position.kind === "last") return LAST_ID;

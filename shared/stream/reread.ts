@@ -6,7 +6,7 @@ import { lastReadBefore, type Position, rangeBound } from "./position.ts";
 import { inSteps } from "./steps.ts";
 import type { EventStream } from "./stream.ts";
 
-/** Two ways for a group to get messages again: moving its cursor, and copies beside it. */
+/** Two ways for a group to get messages again: move its cursor, or copy them into its side store. */
 
 /**
  * Moves where a group reads on. What was handed out before stays pending.

@@ -9,21 +9,21 @@ import { unwrapOfStream } from "./missing.ts";
 import { decodeStreamConfig, type StreamConfig, type Unfinished } from "./settings.ts";
 import type { EventStream } from "./stream.ts";
 
-/** Entries that one trim step takes at most. */
+/** How many entries one trim step takes at most. */
 const TRIM_STEP = 10_000;
 
-/** To what to trim by hand: one of the three. */
+/** A limit to trim to by hand: one of the three. */
 export interface TrimRequest {
   readonly maxLength?: number | undefined;
   readonly minId?: string | undefined;
   readonly olderThanMs?: number | undefined;
-  /** To the very message, instead of in whole nodes of Redis. */
+  /** To the exact message, not in whole nodes of Redis. */
   readonly exact: boolean;
 }
 
 export interface KeptFor {
   readonly group: string;
-  /** The oldest message that it is not done with. */
+  /** The oldest message that it has not finished. */
   readonly fromId: string;
 }
 
@@ -87,7 +87,7 @@ export interface RetentionForecast {
   };
   /** Groups that would lose messages by it, to their dead letters or for good. */
   readonly takesFrom: readonly { readonly group: string; readonly fromId: string; readonly messages: number }[];
-  /** Groups for which it stops, and since when the message has been there that they are not done with. */
+  /** Groups that it stops for, and when the message that they have not finished was produced. */
   readonly heldBackBy: readonly { readonly group: string; readonly fromId: string; readonly sinceMs: number }[];
 }
 
@@ -101,12 +101,12 @@ interface Snapshot {
 
 interface GroupNeed {
   readonly group: string;
-  /** The oldest entry that it is not done with; null when it is done with all there are. */
+  /** The oldest entry that it has not finished; null when it has finished all. */
   readonly fromId: string | null;
   /** Entries from that one to the last that it was handed, as far as they were counted. */
   readonly handed: number;
   readonly handedIs: "exact" | "at-least";
-  /** Entries that it was not handed; null where Redis can not tell. */
+  /** Entries that it was not handed yet; null where Redis cannot tell. */
   readonly lag: number | null;
 }
 
@@ -168,7 +168,7 @@ function doneBy(snapshot: Snapshot, { handed, handedIs, lag }: GroupNeed, fromId
   if (byTime === 0) return 0;
   const rest = snapshot.length - handed - (lag ?? 0);
   const done = lag !== null && handedIs === "exact" ? rest : Math.min(byTime, rest);
-  // There are some, and it is not done with all: whatever lag another client has made Redis believe in.
+  // There are some, and not all are finished: so at least one, whatever Redis' lag says after another client's changes.
   return Math.max(1, Math.min(snapshot.length - 1, done));
 }
 

@@ -46,7 +46,7 @@ export function cachedStream({ maxMessageBytes, retention }: StreamConfig): Cach
   return { maxMessageBytes, isBounded: retention.maxLength !== null && retention.unfinished === "keep" };
 }
 
-/** Remembers settings within one isolate, for 10 seconds: never to decide on what a script changes. */
+/** Remembers settings within one isolate, for 10 seconds. Scripts decide by what they read themselves. */
 export class SettingsCache {
   readonly #groups: ExpiringMap<CachedGroup>;
   readonly #streams: ExpiringMap<CachedStream>;
@@ -64,7 +64,7 @@ export class SettingsCache {
     this.#groups.set(`${stream.keys.stream} ${group}`, settings);
   }
 
-  /** For when the settings were changed through this very isolate. */
+  /** After this isolate itself has changed the settings. */
   forgetGroup(stream: EventStream, group: string): void {
     this.#groups.delete(`${stream.keys.stream} ${group}`);
   }

@@ -2,8 +2,8 @@ import type { Reply } from "../redis/connection.ts";
 import { isObject, parseStored } from "../stored-json.ts";
 
 /**
- * What becomes of messages that are to be trimmed and that some group has not finished: trimming stops at them, or
- * they go to that group's dead letters, or they are dropped and that group is told.
+ * What trimming does with messages that some group has not finished: stop there, move them to that group's dead letters,
+ * or drop them and tell the group.
  */
 export const UNFINISHED = ["keep", "dead-letter", "drop"] as const;
 export type Unfinished = (typeof UNFINISHED)[number];
@@ -38,7 +38,7 @@ export interface GroupConfig {
   readonly maxDeliveries: number;
   /** Between which delays a retry without one comes back. */
   readonly backoff: { readonly minMs: number; readonly maxMs: number };
-  /** Above which figure an alert fires; null: never. */
+  /** An alert fires above this figure; null: never. */
   readonly alerts: AlertThresholds;
 }
 
@@ -148,7 +148,7 @@ export interface Gap {
   readonly messages: number;
 }
 
-/** Reads a gap as a script wrote it; what is none counts as none. */
+/** Reads a gap as a script wrote it; anything else counts as none. */
 export function decodeGap(text: Reply | undefined): Gap | null {
   const gap = typeof text === "string" ? parseStored(text) : undefined;
   if (!isObject(gap)) return null;

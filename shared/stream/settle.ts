@@ -92,10 +92,10 @@ export async function settle(stream: EventStream, group: string, request: Settle
   }
 }
 
-/** Leases that are none of this stream and group, and why. */
+/** Leases that are not of this stream and group, and why. */
 type StaleLeases = Map<string, "malformed" | "foreign">;
 
-/** Reads leases; those that are none go to `stale`. */
+/** Reads leases; those that are not valid here go to `stale`. */
 function readAll(
   stream: EventStream,
   group: string,
@@ -112,7 +112,7 @@ function readAll(
   return read;
 }
 
-/** The latest message that a request acknowledges, '' without one: what a gap ends before has been got over. */
+/** The latest message that a request acknowledges ('' if none): a gap that ends before it has been told. */
 export function latestAcked(stream: EventStream, group: string, { acks }: SettleRequest): string {
   const format = leaseFormat(stream.name, group);
   return acks.reduce((latest, text) => {
@@ -193,9 +193,9 @@ function planFenced(
     decode(reply) {
       const [extended, retried, rejected, notHeld] = asArray(reply);
       return {
-        extended: asNumber(extended),
         retried: asNumber(retried),
         rejected: asNumber(rejected),
+        extended: asNumber(extended),
         stale: asArray(notHeld).map((row) => {
           const [number, outcome] = asArray(row);
           const lease = items[asNumber(number)]?.text ?? "";

@@ -20,7 +20,7 @@ function metricsIn(text: string): string[] {
   return [...new Set(text.match(/\b(?:redis_stream|weir)_\w+/g))];
 }
 
-test.each(["docs/grafana-dashboard.json", "docs/alert-rules.yml", "README.md"])(
+test.each(["docs/grafana-dashboard.json", "docs/alert-rules.yml", "docs/operations.md"])(
   "every metric named in %s is served",
   async (path) => {
     const named = metricsIn(await readFile(path, "utf8"));
@@ -29,8 +29,8 @@ test.each(["docs/grafana-dashboard.json", "docs/alert-rules.yml", "README.md"])(
   },
 );
 
-test("every metric that is served is in the README, the dashboard or the rules", async () => {
-  const paths = ["docs/grafana-dashboard.json", "docs/alert-rules.yml", "README.md"];
+test("every metric that is served is in the page, the dashboard or the rules", async () => {
+  const paths = ["docs/grafana-dashboard.json", "docs/alert-rules.yml", "docs/operations.md"];
   const texts = await Promise.all(paths.map((path) => readFile(path, "utf8")));
   const named = metricsIn(texts.join("\n"));
   expect([...served].filter((name) => !named.includes(name))).toEqual([]);

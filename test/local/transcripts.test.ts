@@ -6,9 +6,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { freePort } from "../../local/ports.ts";
 import { type Stack, startStack } from "../../local/stack.ts";
-import { SETTINGS } from "../../shared/config.ts";
 
-const readme = await readFile("README.md", "utf8");
 let dir = "";
 let stack: Stack | undefined;
 
@@ -29,10 +27,12 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-/** The console block after the sentence that says it is run: each command with the answer that follows it. */
-function transcript(): { command: string; answer: string }[] {
-  const block = /are run by a test\):\n\n```console\n([\s\S]*?)```/.exec(readme)?.[1] ?? "";
-  return block
+/** The console blocks behind the sentence that says they are run: each command with the answer that follows it. */
+async function transcriptIn(page: string): Promise<{ command: string; answer: string }[]> {
+  const [, run = ""] = (await readFile(page, "utf8")).split("are run by a test):");
+  const blocks = [...run.matchAll(/^```console\n([\s\S]*?)^```/gm)].map(([, block = ""]) => block);
+  return blocks
+    .join("")
     .split(/^\$ /m)
     .slice(1)
     .map((part) => {
@@ -41,8 +41,8 @@ function transcript(): { command: string; answer: string }[] {
     });
 }
 
-test("the README's transcript answers as it says", async () => {
-  const steps = transcript();
+test.each(["README.md", "docs/getting-started.md"])("the transcript of %s answers as it says", async (page) => {
+  const steps = await transcriptIn(page);
   expect(steps.length).toBeGreaterThan(5);
   const mark = "--- next ---";
   // Aliases are off in scripts; one shell for all, since a later line uses a variable of an earlier one.
@@ -52,19 +52,12 @@ test("the README's transcript answers as it says", async () => {
   const local = script.replaceAll("http://127.0.0.1:8787", stack?.url ?? "");
   const { stdout } = await promisify(execFile)("bash", ["-c", local], { cwd: dir });
   const answers = stdout.split(mark).map((text) => text.trim());
-  for (const [i, { answer }] of steps.entries()) {
+  for (const [i, { command, answer }] of steps.entries()) {
     // "…" stands for what differs from run to run.
     const pattern = answer
       .split("…")
       .map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"))
       .join(".+");
-    expect(answers[i]).toMatch(new RegExp(`^${pattern}$`));
-  }
-});
-
-test("the README's table of settings is the one that is parsed", () => {
-  for (const [name, { default: fallback, about }] of Object.entries(SETTINGS)) {
-    const shown = fallback.startsWith("(") ? fallback.slice(1, -1) : `\`${fallback}\``;
-    expect(readme).toContain(`| \`${name}\` | ${shown} | ${about} |`);
+    expect(answers[i], command).toMatch(new RegExp(`^${pattern}$`));
   }
 });

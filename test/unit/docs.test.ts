@@ -1,0 +1,60 @@
+import { access, glob, readFile } from "node:fs/promises";
+import { dirname, join, normalize } from "node:path";
+import { describe, expect, test } from "vitest";
+import { SETTINGS } from "../../shared/config.ts";
+
+const paths = await Array.fromAsync(glob("{*.md,docs/**/*.md}"));
+const pages = new Map(
+  await Promise.all(paths.sort().map(async (path) => [path, await readFile(path, "utf8")] as const)),
+);
+
+/** As GitHub makes a heading's anchor. */
+function anchorOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N} _-]/gu, "")
+    .replaceAll(" ", "-");
+}
+
+function anchorsIn(page: string): string[] {
+  return [...(pages.get(page) ?? "").matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) => anchorOf(heading));
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+describe("documentation", () => {
+  test.each([...pages.keys()])("every link in %s leads somewhere", async (page) => {
+    const text = (pages.get(page) ?? "").replaceAll(/^ *```[\s\S]*?^ *```/gm, "");
+    const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = ""]) => link);
+    const broken: string[] = [];
+    for (const link of links.filter((link) => !/^https?:/.test(link))) {
+      const [path = "", anchor] = link.split("#");
+      const target = path === "" ? page : normalize(join(dirname(page), path));
+      if (!(await isThere(target)) || (anchor !== undefined && !anchorsIn(target).includes(anchor))) broken.push(link);
+    }
+    expect(broken).toEqual([]);
+  });
+
+  test("the index names every page", () => {
+    const index = pages.get("docs/README.md") ?? "";
+    const others = [...pages.keys()].filter((page) => /^docs\/.*\.md$/.test(page) && page !== "docs/README.md");
+    expect(others.length).toBeGreaterThan(9);
+    expect(others.filter((page) => !index.includes(`(${page.replace("docs/", "")})`))).toEqual([]);
+  });
+
+  test("README.md stays a front page of at most 1,000 words", () => {
+    expect((pages.get("README.md") ?? "").split(/\s+/).filter(Boolean).length).toBeLessThanOrEqual(1_000);
+  });
+
+  test("the table of settings is the one that is parsed", () => {
+    for (const [name, { default: fallback, about }] of Object.entries(SETTINGS)) {
+      const shown = fallback.startsWith("(") ? fallback.slice(1, -1) : `\`${fallback}\``;
+      expect(pages.get("docs/configuration.md")).toContain(`| \`${name}\` | ${shown} | ${about} |`);
+    }
+  });
+});
