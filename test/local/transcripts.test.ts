@@ -1,11 +1,13 @@
-import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { glob, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../../local/ports.ts";
 import { type Stack, startStack } from "../../local/stack.ts";
+import { eventually } from "../support/wait.ts";
 
 let dir = "";
 let stack: Stack | undefined;
@@ -27,9 +29,17 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-/** The console blocks behind the sentence that says they are run: each command with the answer that follows it. */
+const MARK = "are run by a test):";
+
+/** The pages that say so. */
+const pages: string[] = [];
+for await (const page of glob("{*.md,docs/*.md}")) {
+  if ((await readFile(page, "utf8")).includes(MARK)) pages.push(page);
+}
+
+/** The console blocks behind that sentence: each command with the answer that follows it. */
 async function transcriptIn(page: string): Promise<{ command: string; answer: string }[]> {
-  const [, run = ""] = (await readFile(page, "utf8")).split("are run by a test):");
+  const [, run = ""] = (await readFile(page, "utf8")).split(MARK);
   const blocks = [...run.matchAll(/^```console\n([\s\S]*?)^```/gm)].map(([, block = ""]) => block);
   return blocks
     .join("")
@@ -41,7 +51,11 @@ async function transcriptIn(page: string): Promise<{ command: string; answer: st
     });
 }
 
-test.each(["README.md", "docs/getting-started.md"])("the transcript of %s answers as it says", async (page) => {
+test("the README and getting started have transcripts", () => {
+  expect(pages.sort()).toEqual(["README.md", "docs/getting-started.md"]);
+});
+
+test.each(pages)("the transcript of %s answers as it says", async (page) => {
   const steps = await transcriptIn(page);
   expect(steps.length).toBeGreaterThan(5);
   const mark = "--- next ---";
@@ -60,4 +74,42 @@ test.each(["README.md", "docs/getting-started.md"])("the transcript of %s answer
       .join(".+");
     expect(answers[i], command).toMatch(new RegExp(`^${pattern}$`));
   }
+});
+
+describe("the consumer of docs/getting-started.md", () => {
+  const path = "test/local/fixtures/consumer.ts";
+
+  test("is the program that is tested here", async () => {
+    const program = (await readFile(path, "utf8")).trimEnd();
+    expect(await readFile("docs/getting-started.md", "utf8")).toContain(`\`\`\`ts\n${program}\n\`\`\`\n`);
+  });
+
+  test("handles and acknowledges what is there", async () => {
+    const call = async (method: string, path: string, body?: unknown) => {
+      const headers = { authorization: "Bearer weir-local", "content-type": "application/json" };
+      const url = `${stack?.url}/v1/streams/parcels${path}`;
+      return (await fetch(url, { method, headers, body: JSON.stringify(body) })).text();
+    };
+    await call("PUT", "");
+    await call("PUT", "/groups/label");
+    await call("POST", "/messages", { messages: [{ data: { parcel: 3 } }, { data: { parcel: 4 } }] });
+
+    const env = { ...process.env, WEIR_URL: stack?.url ?? "" };
+    const consumer = spawn(process.execPath, [path], { env, stdio: ["ignore", "pipe", "inherit"] });
+    const ended = once(consumer, "close");
+    let printed = "";
+    consumer.stdout.on("data", (chunk) => {
+      printed += chunk;
+    });
+    try {
+      await eventually("both are acknowledged", async () => {
+        const group = await call("GET", "/groups/label");
+        return /"lag":0,"pending":0,/.test(group) && /"delayed":0,/.test(group);
+      });
+      expect(printed).toMatch(/{"parcel":3}, delivery 1\n.*{"parcel":4}, delivery 1\n/);
+    } finally {
+      consumer.kill();
+      await ended;
+    }
+  });
 });
