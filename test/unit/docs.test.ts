@@ -8,6 +8,12 @@ const pages = new Map(
   await Promise.all(paths.sort().map(async (path) => [path, await readFile(path, "utf8")] as const)),
 );
 
+const shop = await readFile("test/worker/fixtures/shop.ts", "utf8");
+const { scripts } = JSON.parse(await readFile("package.json", "utf8"));
+
+/** Paths that a command makes. */
+const MADE = new Set(["bench/results/"]);
+
 /** As GitHub makes a heading's anchor. */
 function anchorOf(heading: string): string {
   return heading
@@ -49,6 +55,24 @@ describe("documentation", () => {
 
   test("README.md stays a front page of at most 1,000 words", () => {
     expect((pages.get("README.md") ?? "").split(/\s+/).filter(Boolean).length).toBeLessThanOrEqual(1_000);
+  });
+
+  test("the program that production.md shows is the one that is tested", () => {
+    expect(pages.get("docs/production.md")).toContain(`\`\`\`ts\n${shop.trimEnd()}\n\`\`\`\n`);
+  });
+
+  test.each([...pages.keys()])("every npm script in %s is there", (page) => {
+    const named = [...(pages.get(page) ?? "").matchAll(/\bnpm run ([\w:]+)/g)].map(([, name = ""]) => name);
+    expect(named.filter((name) => !(name in scripts))).toEqual([]);
+  });
+
+  test.each([...pages.keys()])("every path of the repository in %s is there", async (page) => {
+    const paths = [
+      ...(pages.get(page) ?? "").matchAll(/`((?:functions|scheduled|shared|local|test|bench|docs)\/[\w./-]*)`/g),
+    ];
+    const missing: string[] = [];
+    for (const [, path = ""] of paths) if (!MADE.has(path) && !(await isThere(path))) missing.push(path);
+    expect(missing).toEqual([]);
   });
 
   test("the table of settings is the one that is parsed", () => {
