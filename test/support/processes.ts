@@ -4,9 +4,10 @@ import { existsSync, readFileSync } from "node:fs";
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
+    return !existsSync("/proc/self/stat") || !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ESRCH") return false;
+    // ENOENT: it has been reaped between the two looks.
+    if (error instanceof Error && "code" in error && (error.code === "ESRCH" || error.code === "ENOENT")) return false;
     throw error;
   }
-  return !existsSync(`/proc/${pid}/stat`) || !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
 }
