@@ -1,4 +1,5 @@
 import { Hono } from "hono";
+import { RedisClock } from "../shared/redis/clock.ts";
 import { Redis, type Usage } from "../shared/redis/redis.ts";
 import { SettingsCache } from "../shared/stream/settings-cache.ts";
 import type { AppEnv } from "./context.ts";
@@ -48,6 +49,7 @@ const ROUTES: readonly Route[] = [
 export function createApp(host: Host, now: () => number = Date.now): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   const cache = new SettingsCache(now);
+  const clock = new RedisClock();
   const isStatic = new Set(ROUTES.filter(({ isPublic }) => isPublic === "static").map(pathOf));
 
   app.onError((error, c) => problemResponse(error, c.req.path));
@@ -55,7 +57,8 @@ export function createApp(host: Host, now: () => number = Date.now): Hono<AppEnv
     if (isStatic.has(c.req.path)) return next();
     const { config, connection, end } = host.begin(c.env);
     const redis = new Redis(connection);
-    c.set("context", { config, redis, cache, now, runReaper: () => host.runReaper(config, redis, now()) });
+    const runReaper = () => host.runReaper(config, redis, now());
+    c.set("context", { config, redis, cache, clock, now, runReaper });
     await next();
     // Not c.header(): once the answer is made, that would copy it as a stream.
     if (redis.usage.roundTrips > 0) c.res.headers.set("server-timing", serverTiming(redis.usage));

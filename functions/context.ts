@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import type { Config, Settings } from "../shared/config.ts";
 import type { ReaperRun } from "../shared/reaper/runs.ts";
+import type { RedisClock } from "../shared/redis/clock.ts";
 import type { Redis } from "../shared/redis/redis.ts";
 import type { SettingsCache } from "../shared/stream/settings-cache.ts";
 import type { Caller } from "./http/permissions.ts";
@@ -11,6 +12,8 @@ export interface RequestContext {
   /** This request's own, so that its usage is what the request cost. */
   readonly redis: Redis;
   readonly cache: SettingsCache;
+  /** Redis' time, as this isolate knows it. */
+  readonly clock: RedisClock;
   /** The clock, in Unix milliseconds. */
   readonly now: () => number;
   /** Runs the scheduled work now. Handed in: functions/ knows nothing of scheduled/. */

@@ -40,3 +40,8 @@ export function compareIds(a: string, b: string): number {
 function compareDigits(a: string, b: string): number {
   return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
 }
+
+/** @returns the id as text whose order is that of ids: each half with its number of digits before it */
+export function orderedId(id: string): string {
+  return id.replace(/\d+/g, (digits) => String(digits.length).padStart(2, "0") + digits);
+}

@@ -16,6 +16,10 @@ export interface StreamKeys {
   again(group: string): string;
   /** A sorted set: when each of those is to be handed out (next). See `scripts/parts/side-store.lua.ts`. */
   againDue(group: string): string;
+  /** A sorted set, by text: which messages the group's dead letters are of. See `scripts/parts/dead-letter.lua.ts`. */
+  deadIndex(group: string): string;
+  /** A key that lives until a known time, by which scripts tell Redis' time. See `scripts/parts/redis-time.lua.ts`. */
+  readonly clock: string;
   /** A string with a time to live: what an Idempotency-Key was answered. */
   once(idempotencyKey: string): string;
 }
@@ -29,6 +33,8 @@ export function streamKeys(prefix: string, stream: string): StreamKeys {
     dead: (group) => `${base}:dead:${group}`,
     again: (group) => `${base}:again:${group}`,
     againDue: (group) => `${base}:again-due:${group}`,
+    deadIndex: (group) => `${base}:dead-index:${group}`,
+    clock: `${base}:clock`,
     once: (idempotencyKey) => `${base}:once:${idempotencyKey}`,
   };
 }

@@ -5,7 +5,7 @@ import * as z from "zod";
 import type { Config } from "../../shared/config.ts";
 import type { AppContext, AppEnv } from "../context.ts";
 import { HttpError } from "./errors.ts";
-import { type Caller, isPermitted, type Permission } from "./permissions.ts";
+import { type Caller, mayAccess, type Permission } from "./permissions.ts";
 
 /** The claims of an access token that count. `exp`, which is checked with the signature, must be there. */
 const Claims = z.object({ exp: z.number(), scope: z.array(z.string()) });
@@ -26,8 +26,8 @@ export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
 /** @throws {HttpError} `forbidden` when the caller may not do this to the stream or group in the path */
 export function authorize(c: AppContext, permission: Permission): void {
   const { stream, group } = c.req.param();
+  if (mayAccess(c.var.caller, permission, { stream, group })) return;
   const resource = permission === "consume" ? `${stream}/${group}` : stream;
-  if (isPermitted(c.var.caller, permission, resource)) return;
   const needed =
     permission === "root" ? "the root token" : `${permission}${resource === undefined ? "" : `:${resource}`}`;
   throw new HttpError("forbidden", `this needs ${needed}, which the token does not grant`);

@@ -4,11 +4,24 @@ export type Caller = "root" | readonly string[];
 /** What a request needs: by a token's scope, or the root token itself. */
 export type Permission = "produce" | "consume" | "read" | "admin" | "metrics" | "root";
 
+/** What a request is about; both undefined for what concerns all streams. */
+export interface Resource {
+  readonly stream?: string | undefined;
+  readonly group?: string | undefined;
+}
+
+/** Whether a caller may do something. Who may consume as a group may also read all that is below it. */
+export function mayAccess(caller: Caller, permission: Permission, { stream, group }: Resource): boolean {
+  const ofGroup = `${stream}/${group}`;
+  if (isPermitted(caller, permission, permission === "consume" ? ofGroup : stream)) return true;
+  return permission === "read" && group !== undefined && isPermitted(caller, "consume", ofGroup);
+}
+
 /**
  * Whether a caller may do something.
  * @param resource the stream, or for `consume` the `stream/group`; undefined for what concerns all streams
  */
-export function isPermitted(caller: Caller, permission: Permission, resource: string | undefined): boolean {
+function isPermitted(caller: Caller, permission: Permission, resource: string | undefined): boolean {
   if (caller === "root") return true;
   if (permission === "root") return false;
   return caller.some((scope) => {

@@ -5,6 +5,7 @@ import { jsonBody, jsonResponse, nothing, type Route, streamRoute } from "../htt
 import { deliverySchema } from "../http/message-schemas.ts";
 import { once } from "../http/once.ts";
 import { GroupParams, gapSchema, integer, Name } from "../http/schemas.ts";
+import { waitingOf } from "../http/waiting.ts";
 
 const tag = "Consuming";
 const path = "/v1/streams/{stream}/groups/{group}";
@@ -35,6 +36,11 @@ const settleLists = once(() => ({
     .array(z.strictObject({ lease: Lease, reason: Reason }))
     .max(MAX_LEASES)
     .default([]),
+  releases: z
+    .array(Lease)
+    .max(MAX_LEASES)
+    .default([])
+    .meta({ description: "Given back: not counted, and there for the next poll at once" }),
   extends: z.array(Lease).max(MAX_LEASES).default([]),
 }));
 
@@ -43,12 +49,13 @@ type SettleLists = z.output<z.ZodObject<ReturnType<typeof settleLists>>>;
 /** At most 1,000 leases in all, and none in two lists: nobody could tell what was meant. */
 function checkLists({ value: lists, issues }: z.core.ParsePayload<SettleLists>): void {
   // Acknowledgements alone, the usual case, have a limit of their own.
-  if (lists.retries.length + lists.rejects.length + lists.extends.length === 0) return;
+  if (lists.retries.length + lists.rejects.length + lists.releases.length + lists.extends.length === 0) return;
   const listOf = new Map<string, string>();
   const entries = [
     ...lists.acks.map((lease, i) => ({ list: "acks", i, lease, path: ["acks", i] })),
     ...lists.retries.map(({ lease }, i) => ({ list: "retries", i, lease, path: ["retries", i, "lease"] })),
     ...lists.rejects.map(({ lease }, i) => ({ list: "rejects", i, lease, path: ["rejects", i, "lease"] })),
+    ...lists.releases.map((lease, i) => ({ list: "releases", i, lease, path: ["releases", i] })),
     ...lists.extends.map((lease, i) => ({ list: "extends", i, lease, path: ["extends", i] })),
   ];
   if (entries.length > MAX_LEASES) {
@@ -71,6 +78,7 @@ const settledSchema = once(() =>
       acked: z.int().meta({ description: "Deliveries that this took off the pending ones" }),
       retried: z.int(),
       rejected: z.int(),
+      released: z.int(),
       extended: z.int(),
       stale: z.array(
         z.object({ lease: z.string(), outcome: z.enum(["superseded", "settled", "foreign", "malformed"]) }),
@@ -99,7 +107,8 @@ const consumeRoute = streamRoute(
           ...settleLists(),
           pollState: z.string().max(1_000).nullish(),
           recover: z.boolean().default(false).meta({
-            description: "First what this consumer name still holds, each as another delivery",
+            description:
+              "First what this consumer name still holds, each as another delivery, and what Weir holds after a lease ended",
           }),
         })
         .check(checkLists),
@@ -121,9 +130,9 @@ const consumeRoute = streamRoute(
     },
     errors: ["unknown-stream", "unknown-group", "conflict", "too-many-pending", "outcome-unknown", "redis-full"],
   }),
-  async ({ stream, params, body, context }) => {
+  async ({ stream, params, body, context, c }) => {
     const request = { ...body, pollState: body.pollState ?? undefined };
-    const poll = { cache: context.cache, nowMs: context.now() };
+    const poll = { ...waitingOf(context, c), cache: context.cache, nowMs: context.now() };
     const { messages, ...rest } = await consume(stream, params.group, request, poll);
     return jsonResponse(`{"messages":[${messages.join(",")}],${JSON.stringify(rest).slice(1)}`);
   },
@@ -134,10 +143,11 @@ const settleRoute = streamRoute(
   () => ({
     operationId: "settle",
     tag,
-    summary: "Acknowledge, retry, reject or extend deliveries",
+    summary: "Acknowledge, retry, reject, release or extend deliveries",
     description:
       "An acknowledgement may be late: the work was done. The others act only while that very delivery still holds " +
-      "its message, and are listed as `stale` otherwise. An extended lease stays valid under the same string.",
+      "its message, and are listed as `stale` otherwise. An extended lease stays valid under the same string. A release " +
+      "gives a delivery back as if it had not been handed out, for a consumer that stops.",
     params: GroupParams,
     query: nothing,
     body: jsonBody(z.strictObject(settleLists()).check(checkLists)),

@@ -40,7 +40,7 @@ const listConsumersRoute = streamRoute(
 );
 
 const removeConsumerRoute = streamRoute(
-  { method: "delete", path: `${path}/consumers/{consumer}` },
+  { method: "delete", path: `${path}/consumers/{consumer}`, permission: "consume" },
   () => ({
     operationId: "removeConsumer",
     tag,

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { WeirError } from "../../shared/errors.ts";
 import { deleteMessage, getMessage, readMessages } from "../../shared/stream/messages.ts";
 import { produce } from "../../shared/stream/produce.ts";
+import { MESSAGE_STATES, type MessageState, messageStates } from "../../shared/stream/states.ts";
 import { jsonResponse, noBody, nothing, type Route, streamRoute } from "../http/endpoint.ts";
 import { produceBody } from "../http/message-body.ts";
 import { messageSchema } from "../http/message-schemas.ts";
@@ -87,6 +88,43 @@ const getMessageRoute = streamRoute(
   async ({ stream, params }) => jsonResponse(await getMessage(stream, params.id)),
 );
 
+const messageStatesRoute = streamRoute(
+  { method: "get", path: `${path}/{id}/states` },
+  () => ({
+    operationId: "messageStates",
+    tag,
+    summary: "Where each group is with a message",
+    description:
+      "`waiting`: not handed to it yet. `pending`: in a consumer's hands. `delayed`: to come back at `dueAt`. `dead`: among " +
+      "its dead letters. `done`: acknowledged, passed over, or its dead letter is gone. A group has two rows where the " +
+      "message was replayed to it. 404 when neither the stream nor any group has the message.",
+    params: MessageParams,
+    query: nothing,
+    body: noBody,
+    answers: {
+      200: {
+        description: "A row for each group",
+        schema: z.object({
+          states: z.array(
+            z.object({
+              group: z.string(),
+              state: z.enum(MESSAGE_STATES),
+              consumer: z.string().nullable().meta({ description: "Who has it in hand, or had it last" }),
+              deliveries: z.int().nullable(),
+              leaseEndsAt: z.int().nullable(),
+              dueAt: z.int().nullable(),
+              deadLetterId: z.string().nullable(),
+              reason: z.string().nullable().meta({ description: "Why it is dead, or is to come back" }),
+            } satisfies Record<keyof MessageState, z.ZodType>),
+          ),
+        }),
+      },
+    },
+    errors: ["unknown-stream", "unknown-message", "conflict"],
+  }),
+  async ({ stream, params, c }) => c.json({ states: await messageStates(stream, params.id) }),
+);
+
 const deleteMessageRoute = streamRoute(
   { method: "delete", path: `${path}/{id}` },
   () => ({
@@ -113,4 +151,10 @@ function idempotencyKey(header: string | undefined): string | undefined {
   );
 }
 
-export const messageRoutes: readonly Route[] = [produceRoute, readMessagesRoute, getMessageRoute, deleteMessageRoute];
+export const messageRoutes: readonly Route[] = [
+  produceRoute,
+  readMessagesRoute,
+  getMessageRoute,
+  messageStatesRoute,
+  deleteMessageRoute,
+];

@@ -3,60 +3,117 @@ import { choose } from "./parts/choose.lua.ts";
 import { deadLetters } from "./parts/dead-letter.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { pending } from "./parts/pending.lua.ts";
+import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
- * Hands pending messages to a consumer by hand: those named, or those idle for long. Charges a delivery each; a last
- * permitted one is handed out alone, and what has none left goes to the dead letters.
- * KEYS: stream, config, dead
+ * Hands messages that are pending to a consumer by hand: those named, or those idle for long, a slice of them a call.
+ * Charges a delivery each; a last permitted one is handed out alone, and what has none left goes to the dead letters.
+ * KEYS: stream, config, dead, again, due, dead index, clock
  * ARGV: group, consumer, min idle time in ms (-1: the group's ackWaitMs), 1 to allow less than ackWaitMs, max messages,
- *       bytes per answer, defaults of ackWaitMs and maxDeliveries, then ids, if named
- * Returns { 'claimed', { id, fields } each, their deliveries so far } | { 'needs-force', ackWaitMs }
+ *       bytes per answer, defaults of ackWaitMs and maxDeliveries, until when (ms, by Redis' clock) this may run, how many
+ *       the caller has been handed already, where to begin ('-' or a cursor among Redis' pending entries, or 'side'),
+ *       how many to look at, then ids, if named
+ * Returns { 'claimed', now (ms), { id, fields } each, their deliveries so far, { side id, id, deliveries so far, fields } each,
+ *           where to go on ('' at the end) } | { 'needs-force', ackWaitMs } | { 'late', now }
  */
 export const claimScript = defineScript(
   "claim",
-  [choose, deadLetters, messageSize, pending],
+  [choose, deadLetters, messageSize, pending, redisTime, sideStore],
   /* lua */ `
-local SLICE, SLICES = 1000, 10
-local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3] }
-local group, consumer = ARGV[1], ARGV[2]
-local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes', 'largestMessageBytes')
+local keys = {
+  stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5], deadIndex = KEYS[6],
+  clock = KEYS[7],
+}
+local group, consumer, force = ARGV[1], ARGV[2], ARGV[4] == '1'
+local nowMs = redisNowMs(keys.clock)
+if nowMs > tonumber(ARGV[9]) then return reply({ 'late', nowMs }) end
+
+local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
+  'largestMessageBytes', 'ackWaitBefore:' .. group, 'againDue:' .. group)
 local ackWaitMs = tonumber(settings[1] or ARGV[7])
+local ackWait = readAckWait(ackWaitMs, settings[5], nowMs)
 local maxDeliveries = tonumber(settings[2] or ARGV[8])
+local hasSideStore = settings[6]
 local minIdleMs = tonumber(ARGV[3])
 if minIdleMs < 0 then minIdleMs = ackWaitMs end
-if minIdleMs < ackWaitMs and ARGV[4] ~= '1' then return reply({ 'needs-force', ackWaitMs }) end
-local room = fitting(tonumber(ARGV[5]), tonumber(ARGV[6]), largestMessage(settings[3], settings[4]))
+if minIdleMs < ackWaitMs and not force then return reply({ 'needs-force', ackWaitMs }) end
 
-local candidates = {}
-local function consider(entry)
-  -- Force may break a running lease, but not that of a last delivery: it may still be acknowledged.
-  if entry.deliveries < maxDeliveries or entry.idleMs >= ackWaitMs then candidates[#candidates + 1] = entry end
+local largest = largestMessage(settings[3], settings[4])
+local choice = newChoice(fitting(tonumber(ARGV[5]), tonumber(ARGV[6]), largest), maxDeliveries, largest)
+choice.handed = tonumber(ARGV[10])
+
+-- Force may break a running lease, but not that of a last delivery: it may still be acknowledged.
+local function mayTake(entry, left)
+  if left <= 0 then return isHolder(entry.consumer) or entry.idleMs >= minIdleMs end
+  return force and entry.idleMs >= minIdleMs and entry.deliveries < maxDeliveries
 end
 
-if #ARGV > 8 then
-  local seen = {}
-  for i = 9, #ARGV do
-    local raw = call('XPENDING', keys.stream, group, ARGV[i], ARGV[i], 1)[1]
-    local entry = raw and decodePending(raw)
-    if entry and entry.idleMs >= minIdleMs and not seen[entry.id] then
-      seen[entry.id] = true
-      consider(entry)
+local candidates, sideMembers = {}, {}
+local function consider(entry)
+  if mayTake(entry, leftMs(entry, ackWait)) then candidates[#candidates + 1] = entry end
+end
+-- The score is minus the lease's end; it began, or was extended, ackWaitMs before.
+local function considerSide(member, score)
+  local entry, left = readMember(member), -tonumber(score) - nowMs
+  entry.idleMs = ackWaitMs - left
+  if mayTake(entry, left) then sideMembers[#sideMembers + 1] = member end
+end
+
+local function findNamed()
+  local seen, ids = {}, {}
+  for i = 13, #ARGV do
+    local id = ARGV[i]
+    if not seen[id] then
+      seen[id] = true
+      ids[#ids + 1] = id
+      local raw = call('XPENDING', keys.stream, group, id, id, 1)[1]
+      if raw then consider(decodePending(raw)) end
     end
   end
-else
-  local cursor = '-'
-  for _ = 1, SLICES do
-    local found
-    found, cursor = findExpired(keys.stream, group, cursor, SLICE, minIdleMs)
-    for _, entry in ipairs(found) do consider(entry) end
-    if cursor == '-' or #candidates >= room then break end
-  end
+  for _, entry in ipairs(hasSideStore and inHandOfMessages(keys, ids) or {}) do considerSide(entry.member, entry.score) end
+  return ''
 end
 
-local chosen, poison = choose(newChoice(room, maxDeliveries), candidates)
+local function findIdle(cursor, slice)
+  if cursor ~= 'side' then
+    local rows = call('XPENDING', keys.stream, group, cursor, '+', slice)
+    for _, raw in ipairs(rows) do consider(decodePending(raw)) end
+    if #rows == slice then return '(' .. rows[#rows][1] end
+    return hasSideStore and 'side' or ''
+  end
+  -- Those first whose leases end first.
+  local latest = '-' .. asMs(nowMs + math.max(0, ackWaitMs - minIdleMs))
+  local found = call('ZREVRANGEBYSCORE', keys.due, '(0', latest, 'WITHSCORES', 'LIMIT', 0, choice.room + POISON_AT_ONCE)
+  for i = 1, #found, 2 do considerSide(found[i], found[i + 1]) end
+  return ''
+end
+
+local nextCursor
+if #ARGV > 12 then nextCursor = findNamed() else nextCursor = findIdle(ARGV[11], tonumber(ARGV[12])) end
+
+local chosen, poison, left = choose(choice, candidates)
 if #poison > 0 then beginWriting(keys, group) end
 deadLetterAll(keys, group, poison)
-local claimed, earlier = claim(keys, group, consumer, 0, chosen)
-return reply({ 'claimed', claimed, earlier })
+local claimed, earlier = claim(keys, group, consumer, chosen)
+
+local due = {}
+if #sideMembers > 0 and not choice.alone and choice.handed < choice.room then
+  local some = { unpack(sideMembers, 1, math.min(#sideMembers, choice.room - choice.handed + POISON_AT_ONCE)) }
+  local chosenDue, poisonDue = choose(choice, readSideStore(keys, some))
+  if #poisonDue > 0 then
+    beginWriting(keys, group)
+    for _, entry in ipairs(poisonDue) do
+      entry.reason = 'max-deliveries'
+      deadLetter(keys, group, entry)
+    end
+    removeFromSideStore(keys, poisonDue)
+  end
+  for i, entry in ipairs(chosenDue) do due[i] = { entry.side, entry.id, entry.deliveries, entry.fields } end
+  handOn(keys, chosenDue, consumer, nowMs + ackWaitMs, 1)
+end
+indexDeadLetters(keys)
+if left or choice.alone or choice.handed >= choice.room then nextCursor = '' end
+return reply({ 'claimed', nowMs, claimed, earlier, due, nextCursor })
 `,
 );

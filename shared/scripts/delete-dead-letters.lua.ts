@@ -1,34 +1,57 @@
 import { defineScript } from "../redis/script.ts";
+import { deadLetters } from "./parts/dead-letter.lua.ts";
+import { orderedIds } from "./parts/ordered-id.lua.ts";
 
 /**
  * Deletes dead letters, those named or those below an id, a bounded slice at a time.
- * KEYS: stream, config, dead
+ * KEYS: stream, config, dead, dead index
  * ARGV: group, then 'ids' and ids, or 'below', id, max
  * Returns { deleted, 1 if there are more }
  */
 export const deleteDeadLettersScript = defineScript(
   "delete-dead-letters",
-  [],
+  [deadLetters, orderedIds],
   /* lua */ `
-local stream, config, dead = KEYS[1], KEYS[2], KEYS[3]
+local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], deadIndex = KEYS[4] }
 local group = ARGV[1]
-call('XPENDING', stream, group)
+call('XPENDING', keys.stream, group)
 local NODE = 100
+-- Taken off the index at once.
+local PAGE = 1000
 local deleted, more = 0, 0
+
+-- The dead letters whose members of the index lie in a range.
+local function indexed(from, to, found)
+  for _, text in ipairs(call('ZRANGEBYLEX', keys.deadIndex, from, to, 'LIMIT', 0, PAGE)) do
+    local letter, message = text:match('^d (%S+) (%S+)$')
+    found[#found + 1] = { message, letter }
+  end
+  return found
+end
+
 if ARGV[2] == 'ids' then
-  deleted = call('XDEL', dead, unpack(ARGV, 3))
+  deleted = call('XDEL', keys.dead, unpack(ARGV, 3))
+  local found = {}
+  for i = 3, #ARGV do indexed('[d ' .. ordered(ARGV[i]) .. ' ', '(d ' .. ordered(ARGV[i]) .. '!', found) end
+  forgetDeadLetters(keys, found)
 else
   local max = tonumber(ARGV[4])
-  deleted = call('XTRIM', dead, 'MINID', '~', ARGV[3], 'LIMIT', max)
+  deleted = call('XTRIM', keys.dead, 'MINID', '~', ARGV[3], 'LIMIT', max)
   -- Less than a node is left: that is done exactly.
-  if deleted > max - NODE then more = 1 else deleted = deleted + call('XTRIM', dead, 'MINID', '=', ARGV[3]) end
+  if deleted > max - NODE then more = 1 else deleted = deleted + call('XTRIM', keys.dead, 'MINID', '=', ARGV[3]) end
+  local gone = more == 0 and ARGV[3] or call('XRANGE', keys.dead, '-', '+', 'COUNT', 1)[1][1]
+  for _ = 1, math.ceil(max / PAGE) do
+    local found = indexed('(d ', '(d ' .. ordered(gone), {})
+    forgetDeadLetters(keys, found)
+    if #found < PAGE then break end
+  end
 end
-local first = call('XRANGE', dead, '-', '+', 'COUNT', 1)[1]
+local first = call('XRANGE', keys.dead, '-', '+', 'COUNT', 1)[1]
 if first then
-  call('HSET', config, 'deadSince:' .. group, first[1]:match('^%d+'))
+  call('HSET', keys.config, 'deadSince:' .. group, first[1]:match('^%d+'))
 else
-  call('UNLINK', dead)
-  call('HDEL', config, 'deadSince:' .. group)
+  call('UNLINK', keys.dead, keys.deadIndex)
+  call('HDEL', keys.config, 'deadSince:' .. group)
 end
 return reply({ deleted, more })
 `,

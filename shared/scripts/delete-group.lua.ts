@@ -2,7 +2,7 @@ import { defineScript } from "../redis/script.ts";
 
 /**
  * Deletes a group with its settings, side store and dead letters.
- * KEYS: stream, config, dead, again, due
+ * KEYS: stream, config, then the keys that belong to the group, its dead letters first
  * ARGV: group, then the names of the config's fields of a group
  * Returns 'deleted' | 'unknown-group' | 'unknown-stream'
  */
@@ -19,7 +19,7 @@ local destroyed = call('XGROUP', 'DESTROY', stream, ARGV[1])
 local fields = {}
 for i = 2, #ARGV do fields[#fields + 1] = ARGV[i] .. ':' .. ARGV[1] end
 call('HDEL', config, unpack(fields))
-call('UNLINK', KEYS[3], KEYS[4], KEYS[5])
+call('UNLINK', unpack(KEYS, 3))
 return reply(destroyed == 1 and 'deleted' or 'unknown-group')
 `,
 );

@@ -4,7 +4,7 @@ import { xinfo } from "./parts/xinfo.lua.ts";
 /**
  * Deletes the stream and all that belongs to it. What idempotency keys were answered is left to expire: it names an
  * incarnation that is gone.
- * KEYS: stream, config
+ * KEYS: stream, config, clock
  * ARGV: what comes before a group's name in each of the keys that belong to a group
  * Returns 1 when there was a stream, else 0
  */
@@ -23,7 +23,7 @@ end
 for _, group in ipairs(groupInfos(stream)) do
   for _, start in ipairs(ARGV) do call('UNLINK', start .. group.name) end
 end
-call('UNLINK', stream, config)
+call('UNLINK', stream, config, KEYS[3])
 return reply(1)
 `,
 );

@@ -2,6 +2,7 @@ import { defineScript } from "../redis/script.ts";
 import { choose } from "./parts/choose.lua.ts";
 import { deadLetters } from "./parts/dead-letter.lua.ts";
 import { gap } from "./parts/gap.lua.ts";
+import { holders } from "./parts/holders.lua.ts";
 import { ids } from "./parts/ids.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { pending } from "./parts/pending.lua.ts";
@@ -11,33 +12,43 @@ import { sideStore } from "./parts/side-store.lua.ts";
 /**
  * A reclaim poll: hands out expired deliveries, then what is due in the side store, then new messages, for the room
  * that there is, in one atomic step, so that no crash can charge or hide anything in between.
- * KEYS: stream, config, dead, again, due
- * ARGV: group, consumer, batch size, bytes per batch, defaults of ackWaitMs and maxDeliveries,
- *       now in ms by the caller's clock, 1 to recover what this consumer holds already, latest id that was acknowledged or ''
- * Returns { ackWaitMs, maxMessageBytes, expired: { id, fields } each, their deliveries so far,
- *           due: { side id, id, deliveries so far, fields } each, new: { id, fields } each, 1 if more is waiting,
- *           the gap as JSON or '', in how many ms something may be there to be handed out again (-1: nothing known) }
+ * KEYS: stream, config, dead, again, due, dead index, clock
+ * ARGV: group, consumer, batch size, bytes per batch, defaults of ackWaitMs and maxDeliveries, pending entries to look at,
+ *       1 to recover what this consumer holds already, latest id that was acknowledged or '', until when (ms, by Redis'
+ *       clock) this may run: whoever asked has given up by then, and nobody would get what it charges
+ * Returns { now (ms) , ackWaitMs, maxMessageBytes, maxDeliveries, expired: { id, fields } each, their deliveries so far,
+ *           due: { side id, id, deliveries so far, fields } each, new: { id, fields } each, 1 if more is waiting, the gap
+ *           as JSON or '', in how many ms something may be there to be handed out again (-1: nothing known),
+ *           1 if not all pending entries were looked at }
+ *         | { now } when it came too late, having done nothing
  *         | { 'refused', error } when Redis refused the new messages and there was nothing else
  */
 export const reclaimPollScript = defineScript(
   "reclaim-poll",
-  [choose, gap, deadLetters, ids, messageSize, pending, redisTime, sideStore],
+  [choose, deadLetters, gap, holders, ids, messageSize, pending, redisTime, sideStore],
   /* lua */ `
-local SLICE = 250 -- pending entries looked at per poll: about 0.1 ms
--- How far a Worker's clock may be off: Redis' own is asked only from this long before the bound.
-local CLOCK_SKEW_MS = 5000
+-- Holders read by one poll.
+local MAX_HOLDERS = 2
 
-local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
+local keys = {
+  stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5], deadIndex = KEYS[6],
+  clock = KEYS[7],
+}
 local group, consumer, recover = ARGV[1], ARGV[2], ARGV[8] == '1'
+local nowMs = redisNowMs(keys.clock)
+if nowMs > tonumber(ARGV[10]) then return reply({ nowMs }) end
+
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
-  'cursor:' .. group, 'againDue:' .. group, 'gap:' .. group, 'largestMessageBytes')
+  'look:' .. group, 'againDue:' .. group, 'gap:' .. group, 'largestMessageBytes', 'held:' .. group,
+  'ackWaitBefore:' .. group)
 local ackWaitMs = tonumber(settings[1] or ARGV[5])
+local ackWait = readAckWait(ackWaitMs, settings[9], nowMs)
 local maxDeliveries = tonumber(settings[2] or ARGV[6])
 local maxMessageBytes = largestMessage(settings[3], settings[7])
 local againDueMs = tonumber(settings[5] or nil)
 local room = fitting(tonumber(ARGV[3]), tonumber(ARGV[4]), maxMessageBytes)
-local choice = newChoice(room, maxDeliveries)
-local callerNowMs = tonumber(ARGV[7])
+local choice = newChoice(room, maxDeliveries, maxMessageBytes)
+local more = false
 
 -- A gap is told until something after it is acknowledged.
 local gap = settings[6] or ''
@@ -47,39 +58,75 @@ if told and less(told.toId, ARGV[9]) then
   gap = ''
 end
 
-local candidates, nextCursor, againInMs
-local cursor = settings[4] or '-'
-if recover then
-  candidates, nextCursor = pendingOf(keys.stream, group, consumer, room), cursor
-else
-  candidates, nextCursor, againInMs = findExpired(keys.stream, group, cursor, math.max(SLICE, room), ackWaitMs)
+-- The stream's own entries: what is chosen goes out, and what has no try left to the dead letters.
+local chosen, poison, seen = {}, {}, {}
+-- @return the first entry that was left behind
+local function take(candidates)
+  local fresh = {}
+  for _, entry in ipairs(candidates) do
+    if not seen[entry.id] then
+      seen[entry.id] = true
+      fresh[#fresh + 1] = entry
+    end
+  end
+  local some, spent, left = choose(choice, fresh)
+  for _, entry in ipairs(some) do chosen[#chosen + 1] = entry end
+  for _, entry in ipairs(spent) do poison[#poison + 1] = entry end
+  more = more or left ~= nil
+  return left
 end
-local chosen, poison, left = choose(choice, candidates)
+local function hasRoom() return not choice.alone and choice.handed < room end
+
+if recover then take(pendingOf(keys.stream, group, consumer, room)) end
+
+-- What Weir holds needs no search.
+local firstHolder, lastHolder = readHolders(settings[8])
+local firstBefore = firstHolder
+for _ = 1, firstHolder and MAX_HOLDERS or 0 do
+  if firstHolder > lastHolder or not hasRoom() then break end
+  local wanted = room - choice.handed + POISON_AT_ONCE
+  local held = pendingOf(keys.stream, group, '@held:' .. firstHolder, wanted)
+  if take(held) or #held == wanted then break end
+  firstHolder = firstHolder + 1
+end
+more = more or (firstHolder ~= nil and firstHolder <= lastHolder)
+
+local cursor = settings[4] or '-'
+local nextCursor, againInMs = cursor, nil
+if hasRoom() then
+  local expired
+  expired, nextCursor, againInMs = findExpired(keys.stream, group, cursor, math.max(tonumber(ARGV[7]), room), ackWait)
+  local left = take(expired)
+  -- The next poll looks at what was left behind first.
+  if left then nextCursor = left.id end
+end
+local isUnfinished = nextCursor ~= '-'
+
 if #poison > 0 then
   beginWriting(keys, group)
   deadLetterAll(keys, group, poison)
 end
-local again, earlier = claim(keys, group, consumer, recover and 0 or ackWaitMs, chosen)
--- The next poll looks at what was left behind first.
-if left and not recover then nextCursor = left.id end
+local again, earlier = claim(keys, group, consumer, chosen)
 -- A message handed out alone leaves room: others may be waiting.
-local more = left ~= nil or choice.alone
+more = more or choice.alone
 
 -- The side store.
 local due = {}
-local isDue = againDueMs and (recover or callerNowMs + CLOCK_SKEW_MS >= againDueMs)
-if isDue and not choice.alone and choice.handed < room then
-  local nowMs = redisNowMs()
-  local now = asMs(nowMs)
-  local members
-  if recover then
-    members = inHandOf(keys.due, consumer, room - choice.handed + POISON_AT_ONCE)
-  else
-    members = call('ZRANGEBYSCORE', keys.due, '-' .. now, now, 'LIMIT', 0, room - choice.handed + POISON_AT_ONCE)
+if againDueMs and hasRoom() and (recover or nowMs >= againDueMs) then
+  local wanted = room - choice.handed + POISON_AT_ONCE
+  local members = recover and inHandOf(keys, consumer, wanted) or {}
+  local isOwn = {}
+  for _, member in ipairs(members) do isOwn[member] = true end
+  if #members < wanted then
+    for _, member in ipairs(dueMembers(keys.due, nowMs, wanted - #members)) do
+      if not isOwn[member] then members[#members + 1] = member end
+    end
   end
-  if #members == 0 and not recover then
-    local waiting = call('ZRANGEBYSCORE', keys.due, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-    local leased = call('ZREVRANGEBYSCORE', keys.due, '(-' .. now, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  local entries = readSideStore(keys, members)
+  if #entries == 0 and #members < wanted then
+    local far = '(' .. asMs(INDEX.start)
+    local waiting = call('ZRANGEBYSCORE', keys.due, '(' .. asMs(nowMs), far, 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    local leased = call('ZREVRANGEBYSCORE', keys.due, '(-' .. asMs(nowMs), '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
     local earliest = math.min(waiting and tonumber(waiting) or math.huge, leased and -tonumber(leased) or math.huge)
     againDueMs = earliest < math.huge and earliest or nil
     if againDueMs then
@@ -87,39 +134,33 @@ if isDue and not choice.alone and choice.handed < room then
       try('HSET', keys.config, 'againDue:' .. group, asMs(earliest))
     else
       call('HDEL', keys.config, 'againDue:' .. group)
+      -- All that may be left is an index of what is gone.
+      call('UNLINK', keys.due)
     end
   end
-  if #members > 0 and #again == 0 then beginWriting(keys, group) end
-  local chosenDue, poisonDue, leftDue = choose(choice, readSideStore(keys, members))
-  for _, entry in ipairs(poisonDue) do
-    entry.reason = 'max-deliveries'
-    deadLetter(keys, group, entry)
+  local chosenDue, poisonDue, leftDue = choose(choice, entries)
+  if #poisonDue > 0 then
+    beginWriting(keys, group)
+    for _, entry in ipairs(poisonDue) do
+      entry.reason = 'max-deliveries'
+      deadLetter(keys, group, entry)
+    end
+    removeFromSideStore(keys, poisonDue)
   end
-  removeFromSideStore(keys, poisonDue)
-  local old, new = {}, {}
-  for i, entry in ipairs(chosenDue) do
-    due[i] = { entry.side, entry.id, entry.deliveries, entry.fields }
-    old[i] = entry.member
-    entry.deliveries, entry.consumer = entry.deliveries + 1, consumer
-    new[2 * i - 1] = '-' .. asMs(nowMs + ackWaitMs)
-    new[2 * i] = writeMember(entry, 'h')
-  end
-  if #due > 0 then
-    call('ZADD', keys.due, unpack(new))
-    call('ZREM', keys.due, unpack(old))
-    -- Keeps to the budget: new messages wait for the next poll.
-    more = true
-  end
-  more = more or leftDue ~= nil or choice.alone
+  for i, entry in ipairs(chosenDue) do due[i] = { entry.side, entry.id, entry.deliveries, entry.fields } end
+  handOn(keys, chosenDue, consumer, nowMs + ackWaitMs, 1)
+  -- Keeps to the budget: new messages wait for the next poll.
+  more = more or #due > 0 or leftDue ~= nil or choice.alone
 end
+indexDeadLetters(keys)
 
 -- Look again when a lease of this slice ends, something falls due, or what is handed out now expires.
 local function soonest(ms) againInMs = math.min(againInMs or ms, math.max(0, ms)) end
-if againDueMs then soonest(againDueMs - callerNowMs) end
+if againDueMs then soonest(againDueMs - nowMs) end
 if choice.handed > 0 then soonest(ackWaitMs) end
 
 local fresh = false
-if not choice.alone and choice.handed < room and #due == 0 then
+if hasRoom() and #due == 0 then
   fresh = try('XREADGROUP', 'GROUP', group, consumer, 'COUNT', room - choice.handed, 'STREAMS', keys.stream, '>')
   if fresh and fresh.err then
     if choice.handed == 0 then return reply({ 'refused', fresh.err }) end
@@ -127,7 +168,14 @@ if not choice.alone and choice.handed < room and #due == 0 then
   end
 end
 -- After the read: then a full Redis accepts it.
-if nextCursor ~= cursor then try('HSET', keys.config, 'cursor:' .. group, nextCursor) end
+if nextCursor ~= cursor then try('HSET', keys.config, 'look:' .. group, nextCursor) end
+if firstHolder ~= firstBefore then
+  if firstHolder <= lastHolder then
+    try('HSET', keys.config, 'held:' .. group, firstHolder .. ' ' .. lastHolder)
+  else
+    call('HDEL', keys.config, 'held:' .. group)
+  end
+end
 fresh = fresh and fresh[1][2] or {}
 if #fresh > 0 then
   soonest(ackWaitMs)
@@ -141,7 +189,7 @@ if #fresh > 0 then
   end
   again, earlier = stillAgain, stillEarlier
 end
-return reply({ ackWaitMs, maxMessageBytes, again, earlier, due, fresh, more and 1 or 0, gap,
-  againInMs or -1 })
+return reply({ nowMs, ackWaitMs, maxMessageBytes, maxDeliveries, again, earlier, due, fresh, more and 1 or 0, gap,
+  againInMs or -1, isUnfinished and 1 or 0 })
 `,
 );

@@ -1,23 +1,28 @@
 import { defineScript } from "../redis/script.ts";
+import { deadLetters } from "./parts/dead-letter.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
+import { orderedIds } from "./parts/ordered-id.lua.ts";
 import { redisTime } from "./parts/redis-time.lua.ts";
 import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
  * Moves dead letters into their group's side store, to be handed out to it again from delivery 1. One step: a message
  * is in one of the two places whenever the script is not running.
- * KEYS: stream, config, dead, again, due
+ * KEYS: stream, config, dead, again, due, dead index, clock
  * ARGV: group, reason ('': any), type ('': any), max, then 'ids' and ids, or 'range', where to begin
  * Returns { redriven, the last id looked at if there are more (else false) }. A dead letter without payload stays.
  */
 export const redriveScript = defineScript(
   "redrive",
-  [messageSize, redisTime, sideStore],
+  [deadLetters, messageSize, orderedIds, redisTime, sideStore],
   /* lua */ `
-local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
+local keys = {
+  stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5], deadIndex = KEYS[6],
+  clock = KEYS[7],
+}
 local group, reason, eventType, max = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 call('XPENDING', keys.stream, group)
-local nowMs = redisNowMs()
+local nowMs = redisNowMs(keys.clock)
 
 local letters, last = {}, false
 local step = stepSize(keys, 100)
@@ -51,6 +56,9 @@ local function originalOf(flat)
   return meta, fields, found
 end
 
+-- Another client may have written anything there.
+local function idOf(text) return text and text:match('^%d+%-%d+$') end
+
 local chosen, ids, seen = {}, {}, {}
 for _, letter in ipairs(letters) do
   local meta, fields, found = originalOf(letter[2])
@@ -59,12 +67,18 @@ for _, letter in ipairs(letters) do
     seen[letter[1]] = true
     ids[#ids + 1] = letter[1]
     chosen[#chosen + 1] = {
-      id = meta['weir-id'] or letter[1], fields = fields, deliveries = 0, consumer = '', dueMs = nowMs,
+      id = idOf(meta['weir-id']) or letter[1], fields = fields, deliveries = 0, consumer = '', dueMs = nowMs,
+      from = 'redrive', detail = meta['weir-detail'],
     }
   end
 end
 addToSideStore(keys, group, chosen)
-if #ids > 0 then call('XDEL', keys.dead, unpack(ids)) end
+if #ids > 0 then
+  call('XDEL', keys.dead, unpack(ids))
+  local forgotten = {}
+  for i, id in ipairs(ids) do forgotten[i] = { ordered(chosen[i].id), ordered(id) } end
+  forgetDeadLetters(keys, forgotten)
+end
 if #chosen == max then last = false end
 return reply({ #chosen, last })
 `,

@@ -16,17 +16,10 @@ export const removeIdleConsumersScript = defineScript(
   /* lua */ `
 local stream, config, due, group, minIdleMs = KEYS[1], KEYS[2], KEYS[3], ARGV[1], tonumber(ARGV[2])
 
--- Who holds a running lease of the side store; expired ones are anybody's. Looked at once, and only when there is
--- somebody to be removed.
-local holding
+local hasSideStore = call('HGET', config, 'againDue:' .. group)
 local function holdsOfSideStore(name)
-  if not holding then
-    holding = {}
-    local running = '(-' .. asMs(redisNowMs())
-    local members = call('HGET', config, 'againDue:' .. group) and call('ZRANGEBYSCORE', due, '-inf', running) or {}
-    for _, member in ipairs(members) do holding[readMember(member).consumer] = true end
-  end
-  return holding[name]
+  local score = asMs(INDEX.consumer + hashOf(name))
+  return hasSideStore and call('ZCOUNT', due, score, score) > 0
 end
 
 local removed = 0

@@ -5,7 +5,7 @@ import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
  * Copies messages of the stream into a group's side store, to be handed to this group again, from delivery 1.
- * KEYS: stream, config, again, due
+ * KEYS: stream, config, again, due, clock
  * ARGV: group, type ('': any), max messages, then 'ids' and ids, or 'range', start, end
  * Returns { replayed, the last id looked at if there are more (else false) }
  */
@@ -13,10 +13,10 @@ export const replayScript = defineScript(
   "replay",
   [messageSize, redisTime, sideStore],
   /* lua */ `
-local keys = { stream = KEYS[1], config = KEYS[2], again = KEYS[3], due = KEYS[4] }
+local keys = { stream = KEYS[1], config = KEYS[2], again = KEYS[3], due = KEYS[4], clock = KEYS[5] }
 local group, eventType, max = ARGV[1], ARGV[2], tonumber(ARGV[3])
 call('XPENDING', keys.stream, group)
-local nowMs = redisNowMs()
+local nowMs = redisNowMs(keys.clock)
 
 local entries, last = {}, false
 local step = stepSize(keys, 100)
@@ -41,7 +41,9 @@ local chosen = {}
 for _, entry in ipairs(entries) do
   if eventType == '' or typeOf(entry[2]) == eventType then
     if #chosen == max then break end
-    chosen[#chosen + 1] = { id = entry[1], fields = entry[2], deliveries = 0, consumer = '', dueMs = nowMs }
+    chosen[#chosen + 1] = {
+      id = entry[1], fields = entry[2], deliveries = 0, consumer = '', dueMs = nowMs, from = 'replay',
+    }
   end
 end
 addToSideStore(keys, group, chosen)

@@ -6,19 +6,22 @@ import { redisTime } from "./parts/redis-time.lua.ts";
 import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
- * Extends, retries and rejects deliveries: each only while that very delivery still holds its message. What has expired
- * but was not handed on still counts as held.
- * KEYS: stream, config, dead, again, due
+ * Extends, retries, rejects and releases deliveries: each only while that very delivery still holds its message. What has
+ * expired but was not handed on still counts as held.
+ * KEYS: stream, config, dead, again, due, dead index, clock
  * ARGV: group, defaults of ackWaitMs, maxDeliveries, backoffMinMs and backoffMaxMs, JSON list of items, each
- *       { lease number, action ('extend' | 'retry' | 'reject'), id, side id or '', deliveries, consumer,
+ *       { lease number, action ('extend' | 'retry' | 'reject' | 'release'), id, side id or '', deliveries, consumer,
  *         delay in ms (or -1: by backoff), random from 0 to 1, reason or '' }, of the main stream ordered by consumer and id
- * Returns { extended, retried, rejected, { lease number, 'superseded' | 'settled' } for each that was not held }
+ * Returns { extended, retried, rejected, released, { lease number, 'superseded' | 'settled' } for each that was not held }
  */
 export const settleScript = defineScript(
   "settle",
   [deadLetters, holders, pending, redisTime, sideStore],
   /* lua */ `
-local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
+local keys = {
+  stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5], deadIndex = KEYS[6],
+  clock = KEYS[7],
+}
 local group = ARGV[1]
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group,
   'backoffMinMs:' .. group, 'backoffMaxMs:' .. group)
@@ -26,7 +29,7 @@ local ackWaitMs = tonumber(settings[1] or ARGV[2])
 local maxDeliveries = tonumber(settings[2] or ARGV[3])
 local backoffMinMs = tonumber(settings[3] or ARGV[4])
 local backoffMaxMs = math.max(backoffMinMs, tonumber(settings[4] or ARGV[5]))
-local nowMs = redisNowMs()
+local nowMs = redisNowMs(keys.clock)
 
 local main, side, stale = {}, {}, {}
 for _, raw in ipairs(cjson.decode(ARGV[6])) do
@@ -37,7 +40,7 @@ for _, raw in ipairs(cjson.decode(ARGV[6])) do
   if item.side == '' then main[#main + 1] = item else side[#side + 1] = item end
 end
 
-local counts = { extend = 0, retry = 0, reject = 0 }
+local counts = { extend = 0, retry = 0, reject = 0, release = 0 }
 local function fail(item, outcome) stale[#stale + 1] = { item.number, outcome } end
 
 -- Exponential backoff with full jitter, by delivery number.
@@ -47,11 +50,18 @@ local function dueOf(item)
   return nowMs + math.floor(backoffMinMs + item.random * (maxMs - backoffMinMs))
 end
 
--- A retried or rejected message becomes a dead letter or comes back.
+-- A retried or rejected message becomes a dead letter or comes back; a released one comes back as if it had not been
+-- handed out.
 local function moveOn(item, comeBack)
   counts[item.action] = counts[item.action] + 1
-  if item.action == 'retry' and item.deliveries < maxDeliveries then
+  item.from = 'retry'
+  if item.action == 'release' then
+    item.dueMs = nowMs
+    item.earlier = item.deliveries - 1
+    comeBack(item)
+  elseif item.action == 'retry' and item.deliveries < maxDeliveries then
     item.dueMs = dueOf(item)
+    item.earlier = item.deliveries
     comeBack(item)
   else
     item.reason = item.action == 'reject' and 'rejected' or 'max-deliveries'
@@ -122,6 +132,7 @@ local function settleOfConsumer(items)
     deadLetter(keys, group, item)
     fail(item, 'settled')
   end
+  for _, item in ipairs(comeBack) do item.deliveries = item.earlier end
   -- Store, then acknowledge: a full Redis refuses only the first.
   addToSideStore(keys, group, comeBack)
   if #moveIds > 0 then call('XACK', keys.stream, group, unpack(moveIds)) end
@@ -138,18 +149,20 @@ while at <= #main do
 end
 
 -- Side store: a lease holds if its member is there.
-if #side > 0 then
+local function settleOfSideStore(items)
   beginWriting(keys, group)
   local members, sides = {}, {}
-  for i, item in ipairs(side) do
-    members[i], sides[i] = writeMember(item, 'h'), item.side
-    item.member = members[i]
+  for i, item in ipairs(items) do
+    item.state = 'h'
+    item.member = writeMember(item, 'h')
+    members[i], sides[i] = item.member, item.side
   end
   local scores = call('ZMSCORE', keys.due, unpack(members))
   local payloads = call('HMGET', keys.again, unpack(sides))
-  local gone, waiting, removed, seen = {}, {}, {}, {}
-  local extended = {}
-  for i, item in ipairs(side) do
+  local extended, seen = {}, {}
+  -- What waits under its side id, what leaves, and what comes back under another one.
+  local waiting, left, comeBack, anew = {}, {}, {}, {}
+  for i, item in ipairs(items) do
     if not payloads[i] or seen[item.member] then
       fail(item, 'settled')
     elseif not scores[i] then
@@ -164,17 +177,31 @@ if #side > 0 then
         item.fields = cjson.decode(payloads[i]).fields
         local stays = false
         moveOn(item, function()
-          stays = true
+          stays = item.action == 'retry'
+          if not stays then comeBack[#comeBack + 1] = item end
+        end)
+        if stays then
+          left[#left + 1] = item.member
           waiting[#waiting + 1] = asMs(item.dueMs)
           waiting[#waiting + 1] = writeMember(item, 'w')
-        end)
-        removed[#removed + 1] = item.member
-        if not stays then gone[#gone + 1] = item.side end
+          left[#left + 1], left[#left + 2] = indexOfHand(item)
+          anew[#anew + 1], anew[#anew + 2] = item.side, writePayload(item)
+        else
+          item.isGone = true
+        end
       end
     end
   end
-  if #removed > 0 then call('ZREM', keys.due, unpack(removed)) end
-  if #gone > 0 then call('HDEL', keys.again, unpack(gone)) end
+  local removed = {}
+  for _, item in ipairs(items) do
+    if item.isGone then removed[#removed + 1] = item end
+  end
+  -- The lower count would make an older lease fit again: what is released gets a new side id.
+  removeFromSideStore(keys, removed)
+  for _, item in ipairs(comeBack) do item.deliveries = item.earlier end
+  addToSideStore(keys, group, comeBack)
+  if #left > 0 then call('ZREM', keys.due, unpack(left)) end
+  if #anew > 0 then call('HSET', keys.again, unpack(anew)) end
   for i = 1, #extended do waiting[#waiting + 1] = extended[i] end
   if #waiting > 0 then
     call('ZADD', keys.due, unpack(waiting))
@@ -182,7 +209,9 @@ if #side > 0 then
     call('HSET', keys.config, 'againDue:' .. group, asMs(nowMs))
   end
 end
+if #side > 0 then settleOfSideStore(side) end
+indexDeadLetters(keys)
 
-return reply({ counts.extend, counts.retry, counts.reject, stale })
+return reply({ counts.extend, counts.retry, counts.reject, counts.release, stale })
 `,
 );

@@ -44,7 +44,7 @@ for i, group in ipairs(groups) do
     group.pending > 0 and call('XPENDING', stream, group.name)[2] or false,
     anyDead and call('XLEN', deadStart .. group.name) or 0,
     anyAgain and call('ZCOUNT', due, '-inf', '(0') or 0,
-    anyAgain and call('ZCOUNT', due, '(0', '+inf') or 0,
+    anyAgain and call('ZCOUNT', due, '(0', '(1e15') or 0,
   }
 end
 return reply({ info.length, info['last-generated-id'], idOf(info['first-entry']), idOf(info['last-entry']), rows })

@@ -9,7 +9,8 @@ import { sideStore } from "./parts/side-store.lua.ts";
 /**
  * One slice of a group's sweep: expired deliveries without another try go to the dead letters; the others to holders
  * of Weir's own, uncharged and to be handed out at once, so that the consumers that died with them can be removed.
- * KEYS: stream, config, dead, again, due
+ * Where all is held already, one slice of it is looked through for what has no try or no payload left.
+ * KEYS: stream, config, dead, again, due, dead index, clock
  * ARGV: group, slice (pending entries to look at), defaults of ackWaitMs and maxDeliveries
  * Returns { expired, dead-lettered, payload missing, 1 if there is more to sweep }
  *
@@ -19,51 +20,90 @@ export const sweepScript = defineScript(
   "sweep",
   [deadLetters, holders, messageSize, pending, redisTime, sideStore],
   /* lua */ `
-local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5] }
+-- Dead letters copied by one step, and commands that hold.
+local MAX_POISON, MAX_RUNS = 100, 50
+-- How long entries are held until their payloads are looked for, and again.
+local HELD_CHECK_MS = 600000
+-- Members of the side store's index that are looked at.
+local MAX_INDEX = 100
+
+local keys = {
+  stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5], deadIndex = KEYS[6],
+  clock = KEYS[7],
+}
 local group, slice = ARGV[1], tonumber(ARGV[2])
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'swept:' .. group,
-  'againDue:' .. group)
-local ackWaitMs = tonumber(settings[1] or ARGV[3])
+  'againDue:' .. group, 'ackWaitBefore:' .. group, 'maxMessageBytes', 'largestMessageBytes')
 local maxDeliveries = tonumber(settings[2] or ARGV[4])
-local cursor = settings[3] or '-'
-local expired, deadLettered, missing, nextCursor = 0, 0, 0, '-'
+local maxPoison = fitting(MAX_POISON, STEP_BYTES, largestMessage(settings[6], settings[7]))
+local expired, deadLettered, missing, more = 0, 0, 0, false
 
--- Nobody consumes this group: once all is held, there is nothing left to sweep.
-local counts, pendingCount, heldCount = countPending(keys.stream, group)
-if pendingCount > heldCount then
-  local found
-  found, nextCursor = findExpired(keys.stream, group, cursor, slice, ackWaitMs)
-  local poison, rest = {}, {}
-  for _, entry in ipairs(found) do
-    if entry.deliveries >= maxDeliveries then
+local pending = countPending(keys.stream, group)
+-- Nobody consumes this group: it is looked through slowly. What is held has expired, whatever the time.
+local allHeld = pending.all == pending.held
+local nowMs = (settings[4] or not allHeld) and redisNowMs(keys.clock) or 0
+local ackWait = readAckWait(tonumber(settings[1] or ARGV[3]), settings[5], nowMs)
+
+-- Expired entries that follow one another, in runs; those of a holder are runs of their own. And poison.
+-- @return runs, poison, and the id of the first entry that was left out
+local function sort(rows)
+  local runs, poison = {}, {}
+  local run
+  for _, raw in ipairs(rows) do
+    local entry = decodePending(raw)
+    local holder = isHolder(entry.consumer) and entry.consumer
+    local isChecked = holder and (not allHeld or entry.idleMs < HELD_CHECK_MS)
+    if leftMs(entry, ackWait) > 0 or (isChecked and entry.deliveries < maxDeliveries) then
+      run = nil
+    elseif entry.deliveries >= maxDeliveries then
+      if #poison == maxPoison then return runs, poison, entry.id end
+      -- It leaves the PEL, so what is around it follows one another.
       poison[#poison + 1] = entry
-    elseif not isHolder(entry.consumer) then
-      rest[#rest + 1] = entry
+    else
+      if not run or run.holder ~= holder then
+        if #runs == MAX_RUNS then return runs, poison, entry.id end
+        run = { holder = holder }
+        runs[#runs + 1] = run
+      end
+      run[#run + 1] = entry
     end
   end
-  if #poison > 0 then beginWriting(keys, group) end
+  return runs, poison, nil
+end
+
+if pending.all > 0 then
+  local cursor = settings[3] or '-'
+  local rows = call('XPENDING', keys.stream, group, cursor, '+', slice)
+  local runs, poison, leftOut = sort(rows)
+  local nextCursor = leftOut or (#rows < slice and '-') or '(' .. rows[#rows][1]
+  if #runs + #poison > 0 then beginWriting(keys, group) end
   deadLettered, missing = deadLetterAll(keys, group, poison)
-  missing = missing + hold(keys, group, rest, counts)
-  expired = #poison + #rest
+  expired = #poison
+  for _, run in ipairs(runs) do
+    missing = missing + holdRun(keys, group, run, pending, run.holder)
+    if not run.holder then expired = expired + #run end
+  end
+  local first, last = pending.first, pending.last
   if nextCursor ~= cursor then
     beginWriting(keys, group)
     call('HSET', keys.config, 'swept:' .. group, nextCursor)
   end
+  if #runs > 0 then writeHolders(keys, group, first, last) end
+  more = nextCursor ~= '-' and (leftOut ~= nil or not allHeld)
 end
 
--- The side store needs no holders. Only what has no try left is read and taken out.
-local moreAgain = false
+-- The side store needs no holders. Only what has no try left is read and taken out, and what its index says wrongly:
+-- an acknowledgement of an earlier delivery leaves the later one's members there.
 if settings[4] then
-  local now = asMs(redisNowMs())
+  pruneIndex(keys, MAX_INDEX)
   local spent = {}
-  for _, member in ipairs(call('ZRANGEBYSCORE', keys.due, '-' .. now, '(0', 'LIMIT', 0, slice)) do
+  for _, member in ipairs(call('ZRANGEBYSCORE', keys.due, '-' .. asMs(nowMs), '(0', 'LIMIT', 0, slice)) do
     if readMember(member).deliveries >= maxDeliveries then spent[#spent + 1] = member end
   end
   if #spent > 0 then
-    local step = stepSize(keys, 100)
-    moreAgain = #spent > step
+    more = more or #spent > maxPoison
     beginWriting(keys, group)
-    local poison = readSideStore(keys, { unpack(spent, 1, math.min(#spent, step)) })
+    local poison = readSideStore(keys, { unpack(spent, 1, math.min(#spent, maxPoison)) })
     for _, entry in ipairs(poison) do
       entry.reason = 'max-deliveries'
       deadLetter(keys, group, entry)
@@ -72,6 +112,7 @@ if settings[4] then
     expired, deadLettered = expired + #poison, deadLettered + #poison
   end
 end
-return reply({ expired, deadLettered, missing, (nextCursor ~= '-' or moreAgain) and 1 or 0 })
+indexDeadLetters(keys)
+return reply({ expired, deadLettered, missing, more and 1 or 0 })
 `,
 );

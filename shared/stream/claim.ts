@@ -1,8 +1,9 @@
 import { WeirError } from "../errors.ts";
 import { leaseFormat } from "../lease.ts";
-import { asArray, asNumber } from "../redis/reply.ts";
+import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { claimScript } from "../scripts/claim.lua.ts";
 import { BATCH_BYTES, DeliveryReader } from "./delivery.ts";
+import { inTime, type Waiting } from "./in-time.ts";
 import { sendToGroup } from "./missing.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
 import { type EventStream, groupKeys } from "./stream.ts";
@@ -18,21 +19,71 @@ export interface ClaimRequest {
   readonly limit: number;
 }
 
+/** Redis' pending entries that one step looks at: 3.4 ms. */
+const SLICE = 5_000;
+/** Steps of one request: Workers' free plan has 50 subrequests. */
+const MAX_STEPS = 40;
+
 /**
- * Hands pending messages to a consumer by hand, charging a delivery each.
- * @returns messages as JSON texts, with their leases
+ * Hands messages that are pending to a consumer by hand, charging a delivery each: whatever a listing of pending messages
+ * shows, what was handed out of the side store and what Weir itself holds included.
+ * @returns messages as JSON texts, with their leases; in large groups it looks at the oldest 200,000
  * @throws {WeirError} `unknown-stream`, `unknown-group`; `invalid-request` when a running lease would be broken without
- *   `force`
+ *   `force`; `redis-unavailable` when Redis came to it too late
  */
-export async function claim(stream: EventStream, group: string, request: ClaimRequest): Promise<readonly string[]> {
-  const { consumer, ids = [], minIdleMs, force, limit } = request;
+export async function claim(
+  stream: EventStream,
+  group: string,
+  request: ClaimRequest,
+  waiting: Waiting,
+): Promise<readonly string[]> {
+  const messages: string[] = [];
+  let from = "-";
+  for (let step = 0; step < MAX_STEPS && from !== ""; step++) {
+    const found = await claimStep(stream, group, request, { waiting, from, handed: messages.length }).catch(
+      (error: unknown) => {
+        // What was handed out before must reach its consumer.
+        if (messages.length === 0) throw error;
+        return { messages: [], next: "" };
+      },
+    );
+    messages.push(...found.messages);
+    from = found.next;
+  }
+  return messages;
+}
+
+interface Progress {
+  readonly waiting: Waiting;
+  /** Where to begin to look. */
+  readonly from: string;
+  /** How many were handed out before. */
+  readonly handed: number;
+}
+
+async function claimStep(
+  stream: EventStream,
+  group: string,
+  { consumer, ids = [], minIdleMs, force, limit }: ClaimRequest,
+  { waiting, from, handed }: Progress,
+): Promise<{ messages: readonly string[]; next: string }> {
   const { ackWaitMs, maxDeliveries } = GROUP_DEFAULTS;
-  const defaults = [ackWaitMs, maxDeliveries];
-  const args = [group, consumer, minIdleMs ?? -1, force ? 1 : 0, limit, BATCH_BYTES, ...defaults, ...ids];
-  const call = { script: claimScript, keys: groupKeys(stream, group).slice(0, 3), args };
-  const [outcome, entries, earlier] = asArray(await sendToGroup(stream, group, call));
-  if (outcome === "claimed")
-    return new DeliveryReader(leaseFormat(stream.name, group), consumer).again(entries, earlier);
-  const message = `expected at least the group's ackWaitMs of ${asNumber(entries)}, or force, got ${minIdleMs}`;
-  throw new WeirError("invalid-request", message, { errors: [{ path: "minIdleMs", message }] });
+  const args = [group, consumer, minIdleMs ?? -1, force ? 1 : 0, limit, BATCH_BYTES, ackWaitMs, maxDeliveries];
+  const { reply } = await inTime(stream.redis, waiting, async (untilMs) => {
+    const call = {
+      script: claimScript,
+      keys: groupKeys(stream, group),
+      args: [...args, Math.floor(untilMs), handed, from, SLICE, ...ids],
+    };
+    const reply = asArray(await sendToGroup(stream, group, call));
+    const redisNowMs = reply[0] === "needs-force" ? undefined : asNumber(reply[1]);
+    return { redisNowMs, isLate: reply[0] === "late", reply };
+  });
+  if (reply[0] === "needs-force") {
+    const message = `expected at least the group's ackWaitMs of ${asNumber(reply[1])}, or force, got ${minIdleMs}`;
+    throw new WeirError("invalid-request", message, { errors: [{ path: "minIdleMs", message }] });
+  }
+  const [, , entries, earlier, due, next] = reply;
+  const reader = new DeliveryReader(leaseFormat(stream.name, group), consumer);
+  return { messages: [...reader.again(entries, earlier), ...reader.fromSideStore(due)], next: asText(next) };
 }

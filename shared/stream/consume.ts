@@ -5,11 +5,12 @@ import type { Call } from "../redis/redis.ts";
 import { asArray, asArrayOrEmpty, asNumber, asText } from "../redis/reply.ts";
 import { reclaimPollScript } from "../scripts/reclaim-poll.lua.ts";
 import { BATCH_BYTES, DeliveryReader, roomFor } from "./delivery.ts";
+import { inTime, type Waiting } from "./in-time.ts";
 import { groupError } from "./missing.ts";
-import { isReclaimPoll, nextPoll, readPollState, writePollState } from "./poll-state.ts";
+import { isReclaimPoll, lookOf, nextPoll, readPollState, writePollState } from "./poll-state.ts";
 import { decodeGap, type Gap, GROUP_DEFAULTS } from "./settings.ts";
 import type { CachedGroup, SettingsCache } from "./settings-cache.ts";
-import { latestAcked, planSettle, type Settled, type SettleRequest } from "./settle.ts";
+import { latestAcked, planSettle, type Settled, type SettlePlan, type SettleRequest } from "./settle.ts";
 import { type EventStream, groupKeys } from "./stream.ts";
 
 export interface ConsumeRequest extends SettleRequest {
@@ -38,6 +39,7 @@ interface Handed {
   readonly ackWaitMs: number;
   readonly room: number;
   readonly moreWaiting: boolean;
+  readonly isUnfinished: boolean;
   readonly gap: Gap | null;
   /** From when on (Unix ms) something may have to be handed out again; 0: nothing known. */
   readonly againFromMs: number;
@@ -51,7 +53,7 @@ interface Poll {
 }
 
 /** What polls have besides the request. */
-export interface PollContext {
+export interface PollContext extends Waiting {
   readonly cache: SettingsCache;
   /** Unix milliseconds; only a hint, Redis' own clock decides. */
   readonly nowMs: number;
@@ -59,7 +61,8 @@ export interface PollContext {
 
 /**
  * Settles the last batch and hands out the next one, in one round trip that never waits.
- * @throws {WeirError} `unknown-stream`, `unknown-group`; `too-many-pending` (the last batch was settled)
+ * @throws {WeirError} `unknown-stream`, `unknown-group`; `too-many-pending` and `redis-unavailable`, when the last batch was
+ *   settled all the same
  */
 export async function consume(
   stream: EventStream,
@@ -67,29 +70,74 @@ export async function consume(
   request: ConsumeRequest,
   context: PollContext,
 ): Promise<Batch> {
+  const { nowMs, cache } = context;
   const state = readPollState(request.pollState);
-  const settings = context.cache.group(stream, group);
-  // A fast poll must know the settings beforehand; the script of a reclaim poll reads them itself.
-  const wasReclaim = settings === undefined || request.recover || isReclaimPoll(state, context.nowMs);
-  const poll = wasReclaim
-    ? reclaimPoll(stream, group, request, context)
-    : fastPoll(stream, group, request, settings, context);
+  const settings = cache.group(stream, group);
+  // A fast poll must know the settings beforehand; the script of a reclaim poll reads them itself. And nothing keeps a
+  // fast poll from running when nobody waits for it any more: it must not spend a message's only delivery.
+  const mayBeFast = settings !== undefined && settings.maxDeliveries > 1 && !request.recover;
+  const wasReclaim = !mayBeFast || isReclaimPoll(state, nowMs);
+  const look = lookOf(state, nowMs);
 
   const plan = planSettle(stream, group, request);
   // A rejected message must not be handed out again, so the settling script always runs before the poll.
   const settling = plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
-  const outcomes = await stream.redis.pipeline([...settling, poll.call], poll.options);
-  const { settled, handed } = await decodeAll(stream, group, async () => ({
-    settled: plan.decode(outcomes.slice(0, -1)),
-    handed: await decodePoll(poll, outcomes.at(-1) ?? null),
-  }));
+  const { settled, handed } = wasReclaim
+    ? await reclaimInTime(stream, group, { request, context, look, settling, plan })
+    : await sendPoll(stream, group, fastPoll(stream, group, request, settings, nowMs), settling, plan);
 
-  const { messages, room, moreWaiting, ackWaitMs, gap, againFromMs } = handed;
-  const found = { wasReclaim, handedOut: messages.length, room, moreWaiting, hasGap: gap !== null, againFromMs };
-  const next = nextPoll(state, { ...found, hasRetried: settled.retried > 0 }, context.nowMs);
+  const { messages, room, moreWaiting, isUnfinished, ackWaitMs, gap, againFromMs } = handed;
+  const found = { wasReclaim, look, handedOut: messages.length, room, moreWaiting, isUnfinished, againFromMs };
+  const next = nextPoll(state, { ...found, hasGap: gap !== null, hasRetried: settled.retried > 0 }, nowMs);
   const { pollAfterMs } = next;
   const batch = { messages, settled, ackWaitMs, pollState: writePollState(next.state), pollAfterMs };
   return gap === null ? batch : { ...batch, gap };
+}
+interface Polled {
+  readonly settled: Settled;
+  readonly handed: Handed;
+}
+
+async function sendPoll(
+  stream: EventStream,
+  group: string,
+  poll: Poll,
+  settling: readonly Call[],
+  plan: SettlePlan,
+): Promise<Polled> {
+  const outcomes = await stream.redis.pipeline([...settling, poll.call], poll.options);
+  return decodeAll(stream, group, async () => ({
+    settled: plan.decode(outcomes.slice(0, -1)),
+    handed: await poll.decode(unwrapPoll(outcomes.at(-1))),
+  }));
+}
+
+/** What a reclaim poll needs besides stream and group. */
+interface Reclaim {
+  readonly request: ConsumeRequest;
+  readonly context: PollContext;
+  readonly look: number;
+  readonly settling: readonly Call[];
+  readonly plan: SettlePlan;
+}
+
+/** Settles once, and polls once more where Redis came to the first poll too late. */
+async function reclaimInTime(stream: EventStream, group: string, reclaim: Reclaim): Promise<Polled> {
+  const { settling, plan, context } = reclaim;
+  const settled: Settled[] = [];
+  const { answer } = await inTime(stream.redis, context, async (untilMs) => {
+    const poll = reclaimPoll(stream, group, reclaim, untilMs);
+    const calls = settled.length === 0 ? [...settling, poll.call] : [poll.call];
+    const outcomes = await stream.redis.pipeline(calls);
+    return decodeAll(stream, group, async () => {
+      if (settled.length === 0) settled.push(plan.decode(outcomes.slice(0, -1)));
+      const reply = asArray(unwrapPoll(outcomes.at(-1)));
+      const [redisNowMs, ...rest] = reply;
+      return { redisNowMs: asNumber(redisNowMs), isLate: rest.length === 0, answer: { poll, reply } };
+    });
+  });
+  const [once = plan.decode([])] = settled;
+  return { settled: once, handed: await answer.poll.decode(answer.reply) };
 }
 
 async function decodeAll<Decoded>(
@@ -104,11 +152,12 @@ async function decodeAll<Decoded>(
   }
 }
 
-function decodePoll(poll: Poll, outcome: Outcome): Handed | Promise<Handed> {
+/** @throws {ReplyError} */
+function unwrapPoll(outcome: Outcome = null): Reply {
   if (outcome instanceof ReplyError) throw outcome;
   // When Redis refused the script new messages, it answers Redis' words, so that its commands still count.
   if (Array.isArray(outcome) && outcome[0] === "refused") throw new ReplyError(asText(outcome[1]));
-  return poll.decode(outcome);
+  return outcome;
 }
 
 /** New messages only, by one plain command. */
@@ -117,7 +166,7 @@ function fastPoll(
   group: string,
   request: ConsumeRequest,
   settings: CachedGroup,
-  { nowMs }: PollContext,
+  nowMs: number,
 ): Poll {
   const room = roomFor(request.batchSize, settings.maxMessageBytes);
   const reader = new DeliveryReader(leaseFormat(stream.name, group), request.consumer);
@@ -130,7 +179,7 @@ function fastPoll(
       const { ackWaitMs } = settings;
       // When what is handed out now expires, unless it is settled.
       const againFromMs = messages.length === 0 ? 0 : nowMs + ackWaitMs;
-      return { messages, ackWaitMs, room, moreWaiting: false, gap: null, againFromMs };
+      return { messages, ackWaitMs, room, moreWaiting: false, isUnfinished: false, gap: null, againFromMs };
     },
   };
 }
@@ -159,8 +208,9 @@ function isReplaced(text: Reply): boolean {
 }
 
 /** Expired deliveries and what is due in the side store first, then new messages, by one script. */
-function reclaimPoll(stream: EventStream, group: string, request: ConsumeRequest, { cache, nowMs }: PollContext): Poll {
+function reclaimPoll(stream: EventStream, group: string, { request, context, look }: Reclaim, untilMs: number): Poll {
   const { consumer, batchSize, recover } = request;
+  const { cache, nowMs } = context;
   const reader = new DeliveryReader(leaseFormat(stream.name, group), consumer);
   const { ackWaitMs, maxDeliveries } = GROUP_DEFAULTS;
   return {
@@ -174,14 +224,19 @@ function reclaimPoll(stream: EventStream, group: string, request: ConsumeRequest
         BATCH_BYTES,
         ackWaitMs,
         maxDeliveries,
-        nowMs,
+        look,
         recover ? 1 : 0,
         latestAcked(stream, group, request),
+        Math.floor(untilMs),
       ],
     },
     decode(reply) {
-      const [ackWait, maxBytes, again, earlier, due, fresh, more, gap, againInMs] = asArray(reply);
-      const settings = { ackWaitMs: asNumber(ackWait), maxMessageBytes: asNumber(maxBytes) };
+      const [, ackWait, maxBytes, most, again, earlier, due, fresh, more, gap, againInMs, unfinished] = asArray(reply);
+      const settings = {
+        ackWaitMs: asNumber(ackWait),
+        maxMessageBytes: asNumber(maxBytes),
+        maxDeliveries: asNumber(most),
+      };
       cache.setGroup(stream, group, settings);
       return {
         messages: [
@@ -192,6 +247,7 @@ function reclaimPoll(stream: EventStream, group: string, request: ConsumeRequest
         ackWaitMs: settings.ackWaitMs,
         room: roomFor(batchSize, settings.maxMessageBytes),
         moreWaiting: more === 1,
+        isUnfinished: unfinished === 1,
         gap: decodeGap(gap),
         againFromMs: asNumber(againInMs) < 0 ? 0 : nowMs + asNumber(againInMs),
       };

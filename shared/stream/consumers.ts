@@ -23,7 +23,7 @@ export async function listConsumers(stream: EventStream, group: string, query: P
   const { keys } = stream;
   const reply = await sendToGroup(stream, group, {
     script: listConsumersScript,
-    keys: [keys.stream, keys.config, keys.againDue(group)],
+    keys: [keys.stream, keys.config, keys.againDue(group), keys.clock],
     args: [group, GROUP_DEFAULTS.ackWaitMs],
   });
   const consumers = asArray(reply).map((row) => {

@@ -107,6 +107,10 @@ export async function redrive(stream: EventStream, group: string, request: Redri
   });
 }
 
+function deadKeys({ keys }: EventStream, group: string): readonly string[] {
+  return [keys.stream, keys.config, keys.dead(group), keys.deadIndex(group)];
+}
+
 /** Dead letters deleted in one step by age. */
 const DELETE_STEP = 10_000;
 
@@ -114,7 +118,7 @@ const DELETE_STEP = 10_000;
 export function deleteBelowCall(stream: EventStream, group: string, belowId: string): ScriptCall {
   return {
     script: deleteDeadLettersScript,
-    keys: groupKeys(stream, group).slice(0, 3),
+    keys: deadKeys(stream, group),
     args: [group, "below", belowId, DELETE_STEP],
   };
 }
@@ -135,8 +139,7 @@ export async function deleteDeadLetters(
   which: { readonly ids: readonly string[] } | { readonly belowId: string },
 ): Promise<number> {
   if ("ids" in which) {
-    const keys = groupKeys(stream, group).slice(0, 3);
-    const call = { script: deleteDeadLettersScript, keys, args: [group, "ids", ...which.ids] };
+    const call = { script: deleteDeadLettersScript, keys: deadKeys(stream, group), args: [group, "ids", ...which.ids] };
     return decodeDeleted(await sendToGroup(stream, group, call)).deleted;
   }
   for (let deleted = 0; ; ) {

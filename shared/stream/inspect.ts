@@ -142,7 +142,7 @@ async function groupDetails(
       ["XLEN", keys.dead(name)],
       // The side store: what is handed out has negative scores, what waits positive ones.
       ["ZCOUNT", keys.againDue(name), "-inf", "(0"],
-      ["ZCOUNT", keys.againDue(name), "(0", "+inf"],
+      ["ZCOUNT", keys.againDue(name), "(0", "(1e15"],
     ]),
   );
   return groups.map((_, i) => {

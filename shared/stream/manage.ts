@@ -67,8 +67,8 @@ export async function deleteStream(stream: EventStream): Promise<void> {
   const registered = asTextOrNull(await redis.send(["ZSCORE", registry, name]));
   const deleted = await redis.send({
     script: deleteStreamScript,
-    keys: [keys.stream, keys.config],
-    args: [keys.dead(""), keys.again(""), keys.againDue("")],
+    keys: [keys.stream, keys.config, keys.clock],
+    args: [keys.dead(""), keys.again(""), keys.againDue(""), keys.deadIndex("")],
   });
   // The registry last: a crash in between leaves a name that the reaper forgets. A PUT in between registers it anew.
   if (registered !== null) await redis.send(forgetCall(stream, registered));

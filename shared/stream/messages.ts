@@ -87,6 +87,7 @@ export async function deleteMessage(stream: EventStream, id: string): Promise<vo
   if (unwrap(deleted ?? null) === 0) throw unknownMessage(stream, id);
 }
 
-function unknownMessage(stream: EventStream, id: string): WeirError {
+/** Neither the stream nor, where that was asked, a group has it. */
+export function unknownMessage(stream: EventStream, id: string): WeirError {
   return new WeirError("unknown-message", `the stream "${stream.name}" has no message "${id}"`);
 }

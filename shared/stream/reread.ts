@@ -45,7 +45,7 @@ export async function replayToGroup(stream: EventStream, group: string, request:
     const until = selection[0] === "range" ? [rangeBound(end, "+")] : [];
     const call = {
       script: replayScript,
-      keys: [keys.stream, keys.config, keys.again(group), keys.againDue(group)],
+      keys: [keys.stream, keys.config, keys.again(group), keys.againDue(group), keys.clock],
       args: [group, type, max, ...selection, ...until],
     };
     const [count, last = null] = asArray(await sendToGroup(stream, group, call));

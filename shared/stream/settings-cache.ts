@@ -5,6 +5,7 @@ import type { EventStream } from "./stream.ts";
 export interface CachedGroup {
   readonly ackWaitMs: number;
   readonly maxMessageBytes: number;
+  readonly maxDeliveries: number;
 }
 
 /** What a produce must know to leave the settings unread. */

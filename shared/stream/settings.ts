@@ -80,7 +80,11 @@ export const GROUP_FIELDS = [
   "backoffMinMs",
   "backoffMaxMs",
   ...Object.values(ALERT_FIELDS),
+  "ackWaitBefore",
+  "look",
+  // What an earlier version wrote.
   "cursor",
+  "held",
   "swept",
   "pruned",
   "againDue",

@@ -1,4 +1,4 @@
-import { compareIds } from "../ids.ts";
+import { compareIds, orderedId } from "../ids.ts";
 import { type Lease, leaseFormat } from "../lease.ts";
 import { type Outcome, ReplyError } from "../redis/connection.ts";
 import { type Call, unwrap } from "../redis/redis.ts";
@@ -13,6 +13,8 @@ export interface SettleRequest {
   readonly acks: readonly string[];
   readonly retries: readonly Retry[];
   readonly rejects: readonly Reject[];
+  /** Given back: not counted, and handed out again at once, under another lease. */
+  readonly releases: readonly string[];
   readonly extends: readonly string[];
 }
 
@@ -44,6 +46,7 @@ export interface Settled {
   readonly acked: number;
   readonly retried: number;
   readonly rejected: number;
+  readonly released: number;
   readonly extended: number;
   readonly stale: readonly StaleLease[];
 }
@@ -54,6 +57,8 @@ export interface SettlePlan {
   /** @throws {ReplyError} what Redis answered instead */
   decode(outcomes: readonly Outcome[]): Settled;
 }
+
+const NOTHING_FENCED = { retried: 0, rejected: 0, released: 0, extended: 0, stale: [] };
 
 /** Plans settling: acknowledgements by plain commands, the rest by one script that is fenced by the leases. */
 export function planSettle(stream: EventStream, group: string, request: SettleRequest): SettlePlan {
@@ -68,7 +73,7 @@ export function planSettle(stream: EventStream, group: string, request: SettleRe
       const replies = outcomes.map(unwrap);
       // XACK and HDEL count; ZREM, after HDEL, only tidies up.
       const acked = acks.reduce((sum, [name], i) => (name === "ZREM" ? sum : sum + asNumber(replies[i])), 0);
-      const rest = fenced?.decode(replies[acks.length] ?? null) ?? { retried: 0, rejected: 0, extended: 0, stale: [] };
+      const rest = fenced?.decode(replies[acks.length] ?? null) ?? NOTHING_FENCED;
       const unread = Array.from(stale, ([lease, outcome]) => ({ lease, outcome }));
       return { acked, ...rest, stale: [...unread, ...rest.stale] };
     },
@@ -135,7 +140,7 @@ function planAcks({ keys }: EventStream, group: string, leases: readonly { lease
     if (lease.side === undefined) ids.push(lease.id);
     else {
       sides.push(lease.side);
-      members.push(handedMember(lease, lease.side));
+      members.push(handedMember(lease, lease.side), ...indexMembers(lease, lease.side));
     }
   }
   const calls: PlainCommand[] = [];
@@ -149,6 +154,16 @@ function planAcks({ keys }: EventStream, group: string, leases: readonly { lease
 /** The member of the side store's schedule that stands for a delivery: see `scripts/parts/side-store.lua.ts`. */
 function handedMember({ deliveries, consumer }: Lease, side: string): string {
   return `${side} ${deliveries} h ${consumer}`;
+}
+
+/** What stands for that delivery in the index of the side store's schedule. */
+function indexMembers({ id, deliveries, consumer }: Lease, side: string): string[] {
+  const message = orderedId(id);
+  return [
+    `m ${message} ${side}`,
+    `h ${message} ${side} ${deliveries} ${consumer}`,
+    `c ${consumer} ${side} ${deliveries}`,
+  ];
 }
 
 interface Fenced {
@@ -166,6 +181,7 @@ function planFenced(
     ...request.extends.map((lease) => ({ action: "extend", lease, delayMs: undefined, reason: undefined })),
     ...request.retries.map((retry) => ({ action: "retry", delayMs: undefined, reason: undefined, ...retry })),
     ...request.rejects.map((reject) => ({ action: "reject", delayMs: undefined, reason: undefined, ...reject })),
+    ...request.releases.map((lease) => ({ action: "release", lease, delayMs: undefined, reason: undefined })),
   ];
   const byLease = new Map(asked.map((item) => [item.lease, item]));
   const items = readAll(stream, group, [...byLease.keys()], stale)
@@ -191,10 +207,11 @@ function planFenced(
       args: [group, ackWaitMs, maxDeliveries, backoff.minMs, backoff.maxMs, JSON.stringify(rows)],
     },
     decode(reply) {
-      const [extended, retried, rejected, notHeld] = asArray(reply);
+      const [extended, retried, rejected, released, notHeld] = asArray(reply);
       return {
         retried: asNumber(retried),
         rejected: asNumber(rejected),
+        released: asNumber(released),
         extended: asNumber(extended),
         stale: asArray(notHeld).map((row) => {
           const [number, outcome] = asArray(row);

@@ -17,5 +17,13 @@ export function openStream(redis: Redis, keyPrefix: string, name: string): Event
 
 /** The keys of one group, in the order in which the scripts of delivery take them. */
 export function groupKeys({ keys }: EventStream, group: string): readonly string[] {
-  return [keys.stream, keys.config, keys.dead(group), keys.again(group), keys.againDue(group)];
+  return [
+    keys.stream,
+    keys.config,
+    keys.dead(group),
+    keys.again(group),
+    keys.againDue(group),
+    keys.deadIndex(group),
+    keys.clock,
+  ];
 }

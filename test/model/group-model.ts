@@ -184,10 +184,17 @@ export class GroupModel {
       promise(stale.has(lease) || typeof this.#read(lease) !== "string", () => `${lease} is not told to be stale`);
     }
     const done = (wanted: string) => [...actions].filter(([lease, is]) => is === wanted && !stale.has(lease)).length;
-    const counts = { retried: done("retry"), rejected: done("reject"), extended: done("extend") };
-    const { retried, rejected, extended, acked } = settled;
+    const counts = {
+      retried: done("retry"),
+      rejected: done("reject"),
+      released: done("release"),
+      extended: done("extend"),
+    };
+    const { acked } = settled;
     promise(
-      retried === counts.retried && rejected === counts.rejected && extended === counts.extended,
+      Object.entries(counts).every(([name, count]) =>
+        Object.entries(settled).some(([n, c]) => n === name && c === count),
+      ),
       () => `the counts do not add up: ${JSON.stringify({ settled, expected: counts })}`,
     );
     const ackable = new Set([...acks].flatMap((lease) => this.#keyOf(lease) ?? []));
@@ -223,7 +230,11 @@ export class GroupModel {
     copy.consumer = lease.consumer;
     copy.isRunning = action === "extend";
     if (action === "extend") return;
-    if (action === "reject") {
+    if (action === "release") {
+      // Not counted: handed out again under the number that it had.
+      copy.end = "moved";
+      this.#fresh.push({ id: copy.id, deliveries: lease.deliveries, isDue: true });
+    } else if (action === "reject") {
       copy.end = "rejected";
       add(this.#rejects, copy.id);
     } else if (lease.deliveries >= this.maxDeliveries) {
@@ -358,8 +369,9 @@ export class GroupModel {
   }
 }
 
-function fencedActions({ extends: extended, retries, rejects }: SettleRequest): Map<string, string> {
+function fencedActions({ extends: extended, retries, rejects, releases }: SettleRequest): Map<string, string> {
   return new Map([
+    ...releases.map((lease): [string, string] => [lease, "release"]),
     ...extended.map((lease): [string, string] => [lease, "extend"]),
     ...retries.map(({ lease }): [string, string] => [lease, "retry"]),
     ...rejects.map(({ lease }): [string, string] => [lease, "reject"]),

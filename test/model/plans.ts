@@ -2,7 +2,7 @@ import fc from "fast-check";
 
 /** What to settle: leases that a consumer has in hand, any lease ever given, those of another group, or none at all. */
 export interface Pick {
-  readonly act: "ack" | "retry" | "reject" | "extend";
+  readonly act: "ack" | "retry" | "reject" | "release" | "extend";
   readonly from: "own" | "any" | "foreign" | "junk";
   readonly at: number;
   readonly count: number;
@@ -59,7 +59,7 @@ const consumer = fc.nat(CONSUMERS.length - 1);
 const at = fc.nat(999);
 
 const pick: fc.Arbitrary<Pick> = plain({
-  act: fc.constantFrom("ack", "ack", "ack", "retry", "retry", "reject", "extend"),
+  act: fc.constantFrom("ack", "ack", "ack", "retry", "retry", "reject", "release", "extend"),
   from: fc.constantFrom("own", "own", "own", "own", "any", "any", "foreign", "junk"),
   at,
   count: fc.integer({ min: 1, max: 12 }),

@@ -17,7 +17,7 @@ import { SettingsCache } from "../../shared/stream/settings-cache.ts";
 import { type SettleRequest, settle } from "../../shared/stream/settle.ts";
 import { type EventStream, openStream } from "../../shared/stream/stream.ts";
 import { uniquePrefix } from "../support/redis.ts";
-import { passTimeOfSideStore } from "../support/streams.ts";
+import { passTimeOfSideStore, WAITING } from "../support/streams.ts";
 import { GroupModel, type Handed, type HandOut, Violation } from "./group-model.ts";
 import { CONSUMERS, HOLDER, NATIVE, type Op, type Pick, type Plan, type Step } from "./plans.ts";
 
@@ -226,7 +226,7 @@ class Run {
       this.#stream,
       group.name,
       { ...request, consumer, batchSize: op.size, recover: op.recover, pollState },
-      { cache: this.#cache, nowMs: Date.now() },
+      { ...WAITING, cache: this.#cache, nowMs: Date.now() },
     );
     this.#pollStates.set(held, batch.pollState);
     group.checkSettled(request, batch.settled);
@@ -291,6 +291,7 @@ class Run {
       acks: [...acks, ...acks.slice(0, 1)],
       retries: chosen("retry").map(([lease, { delayMs }]) => ({ lease, delayMs })),
       rejects: chosen("reject").map(([lease]) => ({ lease, reason: "no" })),
+      releases: chosen("release").map(([lease]) => lease),
       extends: chosen("extend").map(([lease]) => lease),
     };
   }
@@ -299,7 +300,12 @@ class Run {
     const group = this.#group(number);
     const ids = at.flatMap((index) => slice([...this.#payloads.keys()], index, 1));
     const request = { consumer: how.consumer, force, limit, ...(force ? { minIdleMs: 0 } : {}) };
-    const texts = await claim(this.#stream, group.name, { ...request, ids: ids.length === 0 ? undefined : ids });
+    const texts = await claim(
+      this.#stream,
+      group.name,
+      { ...request, ids: ids.length === 0 ? undefined : ids },
+      WAITING,
+    );
     const handed = this.#handed(group, how.consumer, texts, limit);
     return {
       handedOut: () => {
@@ -441,12 +447,12 @@ class Run {
     let acks: readonly string[] = [];
     let empty = 0;
     for (let polls = 0; polls < 2_000; polls++) {
-      const lists = { acks, retries: [], rejects: [], extends: [] };
+      const lists = { acks, retries: [], rejects: [], releases: [], extends: [] };
       const batch = await consume(
         this.#stream,
         group.name,
         { ...lists, consumer: how.consumer, batchSize: 1_000, recover: false },
-        { cache: new SettingsCache(), nowMs: Date.now() },
+        { ...WAITING, cache: new SettingsCache(), nowMs: Date.now() },
       );
       group.checkSettled(lists, batch.settled);
       group.acked(acks);

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { startRedis } from "../../local/redis.ts";
 import { runReaper } from "../../scheduled/reaper.ts";
 import { WeirError } from "../../shared/errors.ts";
+import { RedisClock } from "../../shared/redis/clock.ts";
 import { Redis } from "../../shared/redis/redis.ts";
 import { TcpConnection } from "../../shared/redis/tcp.ts";
 import { type ConsumeRequest, consume } from "../../shared/stream/consume.ts";
@@ -33,7 +34,7 @@ const REAPER_EVERY_MS = 1_000;
 const PROGRESS_EVERY_MS = 5_000;
 const STALLED_AFTER_MS = 60_000;
 const PADDING = "x".repeat(80);
-const NOTHING = { acks: [], retries: [], rejects: [], extends: [] };
+const NOTHING = { acks: [], retries: [], rejects: [], releases: [], extends: [] };
 
 /** How a group's consumers fail, as probabilities of a batch or of a message. */
 interface Failures {
@@ -112,6 +113,7 @@ async function wasTaken(own: EventStream, messages: readonly { data: string }[],
 async function runConsumer(group: string, number: number, failures: Failures, ledger: Ledger): Promise<void> {
   const own = openOwn();
   const cache = new SettingsCache();
+  const clock = new RedisClock();
   let consumer = `${group}-${number}`;
   let generation = 0;
   let request: Partial<ConsumeRequest> = {};
@@ -119,7 +121,12 @@ async function runConsumer(group: string, number: number, failures: Failures, le
   while (!isDone()) {
     const sentAtMs = Date.now();
     const base = { ...NOTHING, consumer, batchSize: CONSUME_BATCH, recover: false };
-    const batch = await consume(own, group, { ...base, ...request }, { cache, nowMs: sentAtMs });
+    const batch = await consume(
+      own,
+      group,
+      { ...base, ...request },
+      { clock, timeoutMs: 10_000, cache, nowMs: sentAtMs },
+    );
     ledger.acknowledged(request.acks ?? []);
     const messages = batch.messages.map((text): Message => JSON.parse(text));
     const receivedAtMs = Date.now();

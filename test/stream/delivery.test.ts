@@ -244,9 +244,11 @@ test("a consumer that hands back pollState finds a retry with its first poll aft
   const first = await poll(stream, "g", {}, cache, start);
   const retries = leasesOf(first.messages).map((lease) => ({ lease, delayMs: 5_000 }));
   let last = await poll(stream, "g", { retries, pollState: first.pollState }, cache, start);
-  for (let atMs = last.pollAfterMs; atMs < 5_000; atMs += last.pollAfterMs) {
-    last = await poll(stream, "g", { pollState: last.pollState }, cache, start + atMs);
-    expect(last.messages).toEqual([]);
+  // Redis' own clock stands nearly still meanwhile, so only the first of these is to learn when the retry is due.
+  last = await poll(stream, "g", { pollState: last.pollState }, cache, start);
+  for (let atMs = last.pollAfterMs; atMs < 4_500; atMs += Math.max(250, last.pollAfterMs)) {
+    const next = await poll(stream, "g", { pollState: last.pollState }, cache, start + atMs);
+    expect(next.messages).toEqual([]);
   }
   await passTimeOfSideStore(nativeClient(), stream, "g");
   const found = await poll(stream, "g", { pollState: last.pollState }, cache, start + 5_300);

@@ -21,6 +21,7 @@ import {
   produceNumbers,
   settleSome,
   type TestStream,
+  WAITING,
 } from "../support/streams.ts";
 
 /**
@@ -194,7 +195,7 @@ const OPERATIONS: readonly Operation[] = [
   {
     name: "a claim that meets poison",
     prepare: poison,
-    run: (stream) => claim(stream, "g", { consumer: "d", force: false, limit: 100 }),
+    run: (stream) => claim(stream, "g", { consumer: "d", force: false, limit: 100 }, WAITING),
     whenFull: "done",
   },
   {

@@ -20,6 +20,7 @@ import {
   produceNumbers,
   settleSome,
   type TestStream,
+  WAITING,
 } from "../support/streams.ts";
 
 const HOUR_MS = 3_600_000;
@@ -105,13 +106,8 @@ describe.each(KINDS)("over %s", (transport, names) => {
       expectAll(stream, (await poll(stream, "g", { consumer: "next" })).messages, 2);
       await removeConsumer(stream, "g", "next", "heir");
       expectAll(stream, (await poll(stream, "g", { consumer: "heir", recover: true })).messages, 3);
-      const claimed = await claim(stream, "g", {
-        consumer: "other",
-        ids: [stream.id],
-        force: true,
-        minIdleMs: 0,
-        limit: 9,
-      });
+      const byForce = { consumer: "other", ids: [stream.id], force: true, minIdleMs: 0, limit: 9 };
+      const claimed = await claim(stream, "g", byForce, WAITING);
       expectWhole(
         stream,
         claimed.map((text): Delivery => JSON.parse(text)),

@@ -219,7 +219,7 @@ describe("the list of what is pending", () => {
     expect(await walk(stream, 100, { consumer: "1 2 h c" })).toHaveLength(4);
   });
 
-  test("names large messages by their ids in short pages, whatever they hold", async () => {
+  test("names large messages by their ids, whatever they hold, without reading them", async () => {
     const stream = await makeStream(["g"], { settings: { maxMessageBytes: 4 * 1024 * 1024 } });
     const large = "x".repeat(2 * 1024 * 1024);
     const ids: string[] = [];
@@ -228,8 +228,7 @@ describe("the list of what is pending", () => {
     await replayToGroup(stream, "g", { ids, limit: 10 });
     for (let i = 0; i < 3; i++) await poll(stream, "g");
     const { items, next } = await listPending(stream, "g", { limit: 100, cursor: ids[2] });
-    expect(items.length).toBeLessThan(3);
-    expect(next).toMatch(/^again:/);
+    expect([idsOf(items), next]).toEqual([ids, null]);
     expect(idsOf(await walk(stream, 100)).slice(-3)).toEqual(ids);
   });
 
@@ -241,7 +240,7 @@ describe("the list of what is pending", () => {
     await replayToGroup(stream, "g", { ids: [...ids], limit: 1_000 });
     await poll(stream, "g", { batchSize: 1_000 });
     const due = stream.keys.againDue("g");
-    const handed = await native.zrange(due, "0", "-1");
+    const handed = (await native.zrange(due, "0", "-1")).filter((member) => / h /.test(member) && !/^h /.test(member));
     expect(handed).toHaveLength(700);
     await native.zadd(due, ...handed.flatMap((member, i) => [-(10 ** 13 + ((i * 7_919) % 701)), member]));
     for (const limit of [7, 100, 699, 1_000]) expect(idsOf(await walk(stream, limit))).toEqual(ids);
@@ -258,7 +257,7 @@ describe("the list of what is pending", () => {
       await expect(listPending(stream, "g", { limit: 1, cursor })).rejects.toMatchObject({ code: "unknown-stream" });
   });
 
-  test("costs one round trip: 3 commands while nothing is beside Redis' own list, 2 within that, 7 beside it", async () => {
+  test("costs one round trip: 4 commands in Redis' own list, 6 beside it", async () => {
     const stream = await makeStream(["g"]);
     await produceNumbers(stream, 2);
     await poll(stream, "g");
@@ -269,8 +268,8 @@ describe("the list of what is pending", () => {
       await list();
       return [redis.usage.commands - commands, redis.usage.roundTrips - roundTrips];
     };
-    expect(await cost(stream, () => listPending(stream, "g", { limit: 100 }))).toEqual([3, 1]);
-    expect(await cost(mix.stream, () => listPending(mix.stream, "g", { limit: 3 }))).toEqual([2, 1]);
-    expect(await cost(mix.stream, () => listPending(mix.stream, "g", { limit: 100 }))).toEqual([7, 1]);
+    expect(await cost(stream, () => listPending(stream, "g", { limit: 100 }))).toEqual([4, 1]);
+    expect(await cost(mix.stream, () => listPending(mix.stream, "g", { limit: 3 }))).toEqual([4, 1]);
+    expect(await cost(mix.stream, () => listPending(mix.stream, "g", { limit: 100 }))).toEqual([6, 1]);
   });
 });

@@ -17,6 +17,7 @@ import {
   produceNumbers,
   settleSome,
   type TestStream,
+  WAITING,
 } from "../support/streams.ts";
 
 function numbers(messages: readonly { data?: unknown }[]): unknown[] {
@@ -193,9 +194,11 @@ describe("claim", () => {
     const ids = await produceNumbers(stream, 3);
     const [old = ""] = leasesOf((await poll(stream, "g", { consumer: "a" })).messages);
     const request = { consumer: "b", ids: ids.slice(0, 1), force: false, limit: 10 };
-    expect(await claim(stream, "g", request)).toEqual([]);
-    await expect(claim(stream, "g", { ...request, minIdleMs: 0 })).rejects.toMatchObject({ code: "invalid-request" });
-    const [message = "{}"] = await claim(stream, "g", { ...request, minIdleMs: 0, force: true });
+    expect(await claim(stream, "g", request, WAITING)).toEqual([]);
+    await expect(claim(stream, "g", { ...request, minIdleMs: 0 }, WAITING)).rejects.toMatchObject({
+      code: "invalid-request",
+    });
+    const [message = "{}"] = await claim(stream, "g", { ...request, minIdleMs: 0, force: true }, WAITING);
     expect(JSON.parse(message)).toMatchObject({ id: ids[0], deliveries: 2 });
     expect((await settleSome(stream, "g", { extends: [old] })).stale).toMatchObject([{ outcome: "superseded" }]);
     expect(await settleSome(stream, "g", { acks: [JSON.parse(message).lease] })).toMatchObject({ acked: 1 });
@@ -210,7 +213,7 @@ describe("claim", () => {
     const options = ["IDLE", 10 ** 8, "RETRYCOUNT", 3, "JUSTID"];
     await age(native, stream, "g");
     await native.call("XCLAIM", stream.keys.stream, "g", "a", 0, ids[0] ?? "", ...options);
-    const claimed = await claim(stream, "g", { consumer: "b", force: false, limit: 3 });
+    const claimed = await claim(stream, "g", { consumer: "b", force: false, limit: 3 }, WAITING);
     expect(claimed.map((text) => JSON.parse(text).id)).toEqual(ids.slice(1, 4));
     expect((await listDeadLetters(stream, "g", { limit: 9 })).items).toHaveLength(1);
     expect((await listPending(stream, "g", { limit: 9, consumer: "b" })).items).toHaveLength(claimed.length);
@@ -221,7 +224,7 @@ describe("claim", () => {
     await configureGroup(stream, "g", undefined, { maxDeliveries: 1 });
     const ids = await produceNumbers(stream, 1);
     const acks = leasesOf((await poll(stream, "g", { consumer: "a" })).messages);
-    expect(await claim(stream, "g", { consumer: "b", ids, minIdleMs: 0, force: true, limit: 1 })).toEqual([]);
+    expect(await claim(stream, "g", { consumer: "b", ids, minIdleMs: 0, force: true, limit: 1 }, WAITING)).toEqual([]);
     expect(await settleSome(stream, "g", { acks })).toMatchObject({ acked: 1 });
   });
 });

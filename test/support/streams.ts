@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { Redis as IoRedis } from "ioredis";
 import type { NewMessage } from "../../shared/message.ts";
+import { RedisClock } from "../../shared/redis/clock.ts";
 import { type Batch, type ConsumeRequest, consume } from "../../shared/stream/consume.ts";
+import type { Waiting } from "../../shared/stream/in-time.ts";
 import { configureGroup, configureStream } from "../../shared/stream/manage.ts";
 import { produce } from "../../shared/stream/produce.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
@@ -44,7 +46,10 @@ export async function produceNumbers(stream: EventStream, count: number): Promis
   return (await produce(stream, messages)).ids;
 }
 
-const NOTHING_SETTLED: SettleRequest = { acks: [], retries: [], rejects: [], extends: [] };
+export const NOTHING_SETTLED: SettleRequest = { acks: [], retries: [], rejects: [], releases: [], extends: [] };
+
+/** Who waits in tests: all through the process with one view of Redis' time. */
+export const WAITING: Waiting = { clock: new RedisClock(), timeoutMs: 10_000 };
 
 /** Settles the lists that are named. */
 export function settleSome(stream: EventStream, group: string, request: Partial<SettleRequest>): Promise<Settled> {
@@ -58,9 +63,10 @@ export async function poll(
   request: Partial<ConsumeRequest> = {},
   cache = new SettingsCache(),
   nowMs = Date.now(),
+  waiting = WAITING,
 ): Promise<Omit<Batch, "messages"> & { messages: Delivery[] }> {
   const defaults = { ...NOTHING_SETTLED, consumer: "c", batchSize: 100, recover: false };
-  const batch = await consume(stream, group, { ...defaults, ...request }, { cache, nowMs });
+  const batch = await consume(stream, group, { ...defaults, ...request }, { ...waiting, cache, nowMs });
   return { ...batch, messages: batch.messages.map((text): Delivery => JSON.parse(text)) };
 }
 
@@ -92,7 +98,10 @@ export async function passTimeOfSideStore(native: IoRedis, stream: EventStream, 
   const members = await native.zrange(stream.keys.againDue(group), "0", "-1", "WITHSCORES");
   const pipeline = native.pipeline();
   for (let i = 0; i < members.length; i += 2) {
-    const score = Number(members[i + 1]) < 0 ? -1 : 1;
+    const before = Number(members[i + 1]);
+    // What lies beyond any time is its index.
+    if (before >= 1e15) continue;
+    const score = before < 0 ? -1 : 1;
     pipeline.zadd(stream.keys.againDue(group), score, members[i] ?? "");
   }
   pipeline.hset(stream.keys.config, `againDue:${group}`, 1);

@@ -17,6 +17,7 @@ const state = fc.record({
   reclaimNext: fc.boolean(),
   hasGap: fc.boolean(),
   againFromMs: fc.nat(999_999_999),
+  lookedMs: fc.nat(999_999_999),
 });
 const result = fc.record({
   wasReclaim: fc.boolean(),
@@ -29,10 +30,10 @@ const result = fc.record({
 /** One poll of a client that hands back what it was given. */
 function poll(
   text: string | undefined,
-  found: Omit<PollResult, "wasReclaim" | "againFromMs" | "hasRetried">,
+  found: Pick<PollResult, "handedOut" | "room" | "moreWaiting" | "hasGap"> & Partial<PollResult>,
   nowMs = 0,
 ) {
-  const result = { againFromMs: 0, hasRetried: false, ...found };
+  const result = { againFromMs: 0, hasRetried: false, isUnfinished: false, look: 250, ...found };
   const before = readPollState(text);
   const wasReclaim = isReclaimPoll(before, nowMs);
   const { state, pollAfterMs } = nextPoll(before, { ...result, wasReclaim }, nowMs);
@@ -49,8 +50,8 @@ describe("a poll state", () => {
   });
 
   test("of a later release, with fields appended, is read by this one", () => {
-    const read = { fastPolls: 3, idlePolls: 4, reclaimNext: true, hasGap: true, againFromMs: 5 };
-    expect(readPollState("1.3.4.1.1.5.anything.else")).toEqual(read);
+    const read = { fastPolls: 3, idlePolls: 4, reclaimNext: true, hasGap: true, againFromMs: 5, lookedMs: 6 };
+    expect(readPollState("1.3.4.1.1.5.6.anything.else")).toEqual(read);
   });
 
   test("of an earlier release, with a field less, is read by this one", () => {
@@ -60,6 +61,7 @@ describe("a poll state", () => {
       reclaimNext: true,
       hasGap: false,
       againFromMs: 0,
+      lookedMs: 0,
     });
   });
 
@@ -111,14 +113,12 @@ describe("a poll state", () => {
       reclaimNext: false,
       hasGap: false,
       againFromMs: 0,
+      lookedMs: 0,
     };
+    const nothing = { handedOut: 0, room: 1, moreWaiting: false, hasGap: false, againFromMs: 0, hasRetried: false };
     for (let i = 0; i < 100; i++) {
       const wasReclaim = isReclaimPoll(current, 0);
-      current = nextPoll(
-        current,
-        { wasReclaim, handedOut: 0, room: 1, moreWaiting: false, hasGap: false, againFromMs: 0, hasRetried: false },
-        0,
-      ).state;
+      current = nextPoll(current, { ...nothing, wasReclaim, look: 250, isUnfinished: false }, 0).state;
       expect(readPollState(writePollState(current))).toEqual(current);
     }
   });

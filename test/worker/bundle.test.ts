@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 
-// The free plan takes 3 MB. Each KiB costs a cold start about 0.5 ms of CPU: raise this only for a reason.
-const MAX_GZIP_KIB = 175;
+// The free plan takes 3 MB. Each KiB costs a cold start about 0.5 ms of CPU: raise this only for a reason. From 175 to 190:
+// releases, deadlines in Redis' time, the lists of what is delayed and where a message is, and losses told.
+const MAX_GZIP_KIB = 190;
 
 test("the Worker can be deployed, and its bundle stays small", async () => {
   const outdir = await mkdtemp(join(tmpdir(), "weir-bundle-"));

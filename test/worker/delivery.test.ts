@@ -10,7 +10,7 @@ const worker = startWorker();
 /** Another Worker on the same keys, as a second region or version would be. */
 const second = startWorker({ vars: { KEY_PREFIX: worker.prefix } });
 
-const NONE = { acked: 0, retried: 0, rejected: 0, extended: 0, stale: [] };
+const NONE = { acked: 0, retried: 0, rejected: 0, released: 0, extended: 0, stale: [] };
 const MOST_DELAY_MS = 12 * 3_600_000;
 
 const group = (settings: object = {}, count = 0) => makeHttpGroup(worker, settings, count);
@@ -46,7 +46,7 @@ describe("the four lists", () => {
     const { settled } = (
       await expectStatus(g.post(route, route === "consume" ? { consumer: "a", batchSize: 1, ...body } : body), 200)
     ).json;
-    expect(settled).toEqual({ acked: 2, retried: 1, rejected: 1, extended: 1, stale: [] });
+    expect(settled).toEqual({ ...NONE, acked: 2, retried: 1, rejected: 1, extended: 1 });
     const again = await g.settle(body);
     expect({ ...again, stale: again.stale.map(({ lease }: { lease: string }) => lease).sort() }).toEqual({
       ...NONE,
@@ -90,7 +90,13 @@ describe("the four lists", () => {
     expectInvalid(await g.post("settle", { acks: [...all, "one-more"] }), "acks");
     expect(await g.info()).toMatchObject({ pending: 1_000 });
     const answer = await expectStatus(g.post("settle", lists), 200);
-    expect(answer.json.settled).toEqual({ acked: 400, retried: 200, rejected: 200, extended: 200, stale: [] });
+    expect(answer.json.settled).toEqual({
+      ...NONE,
+      acked: 400,
+      retried: 200,
+      rejected: 200,
+      extended: 200,
+    });
     expect(answer.headers.get("server-timing")).toMatch(/[12] round trips?"$/);
     expect(await g.info()).toMatchObject({ pending: 200, delayed: 200, deadLetters: 200 });
   });
@@ -167,7 +173,7 @@ test("leases that are forged, foreign, cut or of another version are told one by
     { rejects: bad.map((lease) => ({ lease })) },
   ]) {
     const { stale, ...counts } = await g.settle(body);
-    expect(counts).toEqual({ acked: 0, retried: 0, rejected: 0, extended: 0 });
+    expect(counts).toEqual({ acked: 0, retried: 0, rejected: 0, released: 0, extended: 0 });
     const told = stale.map(({ lease, outcome }: { lease: string; outcome: string }) => [lease, outcome]);
     expect(new Map(told)).toEqual(outcomes);
     expect(told).toHaveLength(outcomes.size);

@@ -23,7 +23,8 @@ describe.each(BOTH_TRANSPORTS)("the Worker over %s", (transport) => {
     const consume = "/v1/streams/orders/groups/mail/consume";
     const first = await worker.call("POST", consume, { consumer: "a" });
     expect(first.json.messages.map((m: { id: string }) => m.id)).toEqual(produced.json.ids);
-    expect(first.headers.get("server-timing")).toMatch(/^redis;dur=\d+\.\d;desc="\d+ commands?, [12] round trips?"$/);
+    // The first of all asks for Redis' time too, and may have to bring the script.
+    expect(first.headers.get("server-timing")).toMatch(/^redis;dur=\d+\.\d;desc="\d+ commands?, [1-3] round trips?"$/);
 
     const acks = first.json.messages.map((m: { lease: string }) => m.lease);
     const second = await worker.call("POST", consume, { consumer: "a", acks, pollState: first.json.pollState });

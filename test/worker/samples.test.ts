@@ -70,6 +70,7 @@ async function runThrough(): Promise<void> {
   const { messages } = await record("POST", `${GROUP}/consume`, { consumer: "mailer-1", batchSize: 2 });
   const [first, second] = messages;
   await record("GET", `${GROUP}/pending`);
+  await record("GET", `${STREAM}/messages/${ids[0]}/states`);
   await record("GET", `${GROUP}/consumers`);
   await record("GET", GROUP);
   await record("GET", `${STREAM}/groups`);
@@ -81,6 +82,7 @@ async function runThrough(): Promise<void> {
   await record("GET", "/v1/reaper");
   await record("GET", "/v1/alerts");
   await record("POST", `${GROUP}/dead-letters/redrive`, { reason: "rejected" });
+  await record("GET", `${GROUP}/delayed`);
   await record("DELETE", `${GROUP}/dead-letters`, { before: "+" });
 
   await record("POST", `${GROUP}/replay`, { ids: [ids[0]] });

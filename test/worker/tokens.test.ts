@@ -17,6 +17,7 @@ async function issue(...scope: string[]): Promise<Record<string, string>> {
 const ORDERS = "/v1/streams/orders";
 const MESSAGE = { messages: [{ data: 1 }] };
 const CONSUME = { consumer: "c" };
+const LOOK = ["lookAtGroup", "lookAtPending", "lookAtStock", "listGroups"];
 
 test("a token may do what its scope names, and nothing else", async () => {
   await worker.call("PUT", ORDERS);
@@ -28,6 +29,11 @@ test("a token may do what its scope names, and nothing else", async () => {
     produceOther: ["POST", "/v1/streams/other/messages", MESSAGE],
     consume: ["POST", `${ORDERS}/groups/mail/consume`, CONSUME],
     settle: ["POST", `${ORDERS}/groups/mail/settle`, {}],
+    leave: ["DELETE", `${ORDERS}/groups/mail/consumers/nobody`, undefined],
+    lookAtGroup: ["GET", `${ORDERS}/groups/mail`, undefined],
+    lookAtPending: ["GET", `${ORDERS}/groups/mail/pending`, undefined],
+    lookAtStock: ["GET", `${ORDERS}/groups/stock/dead-letters`, undefined],
+    listGroups: ["GET", `${ORDERS}/groups`, undefined],
     consumeStock: ["POST", `${ORDERS}/groups/stock/consume`, CONSUME],
     read: ["GET", ORDERS, undefined],
     replay: ["GET", `${ORDERS}/messages`, undefined],
@@ -46,7 +52,8 @@ test("a token may do what its scope names, and nothing else", async () => {
       const { status, json } = await worker.call(method, path, body, headers);
       if (status === 403) expect(json).toMatchObject({ code: "forbidden" });
       else {
-        expect(status, name).toBeLessThan(300);
+        // Who may leave is told that nobody of that name is there.
+        expect(name === "leave" ? status === 404 : status < 300, name).toBe(true);
         names.push(name);
       }
     }
@@ -54,17 +61,20 @@ test("a token may do what its scope names, and nothing else", async () => {
   };
   expect(await permitted("produce:orders")).toEqual(["produce"]);
   expect(await permitted("produce:*")).toEqual(["produce", "produceOther"]);
-  expect(await permitted("consume:orders/mail")).toEqual(["consume", "settle"]);
-  expect(await permitted("consume:orders/*")).toEqual(["consume", "settle", "consumeStock"]);
+  const asMail = ["consume", "settle", "leave", "lookAtGroup", "lookAtPending"];
+  expect(await permitted("consume:orders/mail")).toEqual(asMail);
+  expect(await permitted("consume:orders/*")).toEqual([...asMail, "lookAtStock", "consumeStock"]);
   expect(await permitted("consume:orders")).toEqual([]);
-  expect(await permitted("read:orders")).toEqual(["read", "replay"]);
-  expect(await permitted("read:*")).toEqual(["read", "replay", "list", "reaper"]);
+  expect(await permitted("read:orders")).toEqual([...LOOK, "read", "replay"]);
+  expect(await permitted("read:*")).toEqual([...LOOK, "read", "replay", "list", "reaper"]);
   expect(await permitted("metrics")).toEqual(["metrics"]);
   expect(await permitted("admin:orders", "produce:other")).toEqual([
     "produce",
     "produceOther",
     "consume",
     "settle",
+    "leave",
+    ...LOOK,
     "consumeStock",
     "read",
     "replay",

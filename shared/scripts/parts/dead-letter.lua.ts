@@ -1,15 +1,20 @@
 import { definePart } from "../../redis/script.ts";
+import { orderedIds } from "./ordered-id.lua.ts";
 
 /**
  * Moves entries to a group's dead letters, in the same step that takes them off the PEL. Part of every script that may
  * meet a message with no deliveries left.
  *
- * `keys` has stream, config and dead, and belongs to one group in one run. The config's `deadSince:<group>` is a lower
- * bound of when they came, so that the reaper knows without a look when some have expired.
+ * `keys` has stream, config, dead and deadIndex, and belongs to one group in one run. The config's `deadSince:<group>` is
+ * a lower bound of when they came, so that the reaper knows without a look when some have expired.
+ *
+ * `keys.deadIndex` is a sorted set read by text, with two members for each dead letter: `m <message id> <its id>` finds
+ * those of a message, `d <its id> <message id>` the first one when it is removed. Both ids are ordered ids. Dead letters
+ * of other clients, or of Weir before it had the index, are not in it.
  */
 export const deadLetters = definePart(
-  ["beginWriting", "deadLetter", "deadLetterAll"],
-  [],
+  ["beginWriting", "deadLetter", "deadLetterAll", "indexDeadLetters", "forgetDeadLetters"],
+  [orderedIds],
   /* lua */ `
 -- unpack takes about 7,900 values. Another client's entry may have more: kept whole, as JSON in one field.
 local MAX_FIELDS = 2000
@@ -20,7 +25,7 @@ function beginWriting(keys, group)
   call('XACK', keys.stream, group, '0-0')
 end
 
--- Appends a dead letter. The caller acknowledges after it.
+-- Appends a dead letter. The caller acknowledges after it, and indexes when it is done.
 -- @param source id, fields (nil: payload gone), reason, deliveries, consumer, detail (if any)
 function deadLetter(keys, group, source)
   local fields = source.fields or {}
@@ -42,10 +47,37 @@ function deadLetter(keys, group, source)
   }) do entry[#entry + 1] = value end
   if (source.detail or '') ~= '' then entry[#entry + 1], entry[#entry + 2] = 'weir-detail', source.detail end
   local id = call('XADD', keys.dead, '*', unpack(entry))
+  local message, letter = ordered(source.id), ordered(id)
+  local index = keys.newlyDead or {}
+  index[#index + 1], index[#index + 2] = 'm ' .. message .. ' ' .. letter, 'd ' .. letter .. ' ' .. message
+  keys.newlyDead = index
   if not keys.deadSinceNoted then
     call('HSETNX', keys.config, 'deadSince:' .. group, id:match('^%d+'))
     keys.deadSinceNoted = true
   end
+end
+
+-- Puts what deadLetter appended into the index.
+function indexDeadLetters(keys)
+  local index = keys.newlyDead or {}
+  for first = 1, #index, 2000 do
+    local scored = {}
+    for i = first, math.min(first + 1999, #index) do scored[#scored + 1], scored[#scored + 2] = 0, index[i] end
+    call('ZADD', keys.deadIndex, unpack(scored))
+  end
+  keys.newlyDead = nil
+end
+
+-- Takes dead letters off the index, at most 1,000.
+-- @param pairs { ordered id of the message, ordered id of the dead letter } each
+function forgetDeadLetters(keys, pairs)
+  if #pairs == 0 then return end
+  local index = {}
+  for _, pair in ipairs(pairs) do
+    index[#index + 1] = 'm ' .. pair[1] .. ' ' .. pair[2]
+    index[#index + 1] = 'd ' .. pair[2] .. ' ' .. pair[1]
+  end
+  call('ZREM', keys.deadIndex, unpack(index))
 end
 
 -- Dead-letters entries delivered too often, in the order given, and takes them off the PEL.

@@ -1,31 +1,70 @@
 import { definePart } from "../../redis/script.ts";
+import { orderedIds } from "./ordered-id.lua.ts";
 import { redisTime } from "./redis-time.lua.ts";
 
 /**
  * The side store of a group: what comes back to this group alone, and for another reason than an expired lease (retries,
- * redrives, replays), comes back through it.
+ * releases, redrives, replays), comes back through it.
  *
  * `keys.again` is a hash from a side id to the payload, so that neither trimming nor deleting can take it away.
  * `keys.due` is a sorted set with one member for each: `<side id> <deliveries so far> <w|h> <last consumer>`.
  * - w, waiting: the score is the time at which it may be handed out.
  * - h, handed out: the score is minus the time at which its lease ends.
- * So one range from -now to now finds all that is to be handed out, and a lease still holds its delivery if and only if
- * its member is there. An acknowledgement deletes the payload by side id, whoever holds it. A member without a payload
- * means nothing, and the script that meets it drops it.
+ * So a lease still holds its delivery if and only if its member is there. An acknowledgement deletes the payload by side
+ * id, whoever holds it. A member without a payload means nothing, and the script that meets it drops it.
+ *
+ * Beyond any time, the same sorted set is an index, so that messages are found without a walk through all, and no change
+ * costs a command more:
+ * - `h <message id> <side id> <deliveries> <consumer>` for what is handed out, by the message's time: the oldest first;
+ * - `m <message id> <side id>` for each, by the message's time;
+ * - `c <consumer> <side id> <deliveries>` for what is handed out, by a hash of the consumer's name.
+ * (Message ids are ordered ids.) The index only ever helps to find: h and c count if the member that they stand for is
+ * there, and h if m is, which goes with the payload. What an earlier version of Weir stored is not in it.
  *
  * The config's `againDue:<group>` is a lower bound of all those times: most polls need not look.
  */
 export const sideStore = definePart(
-  ["writeMember", "readMember", "noteDue", "addToSideStore", "readSideStore", "inHandOf", "removeFromSideStore"],
-  [redisTime],
+  [
+    "INDEX",
+    "writeMember",
+    "readMember",
+    "noteDue",
+    "writePayload",
+    "addToSideStore",
+    "readSideStore",
+    "dueMembers",
+    "inHandOf",
+    "inHandOfMessages",
+    "readHand",
+    "pruneIndex",
+    "sideIdsOf",
+    "hashOf",
+    "handOn",
+    "indexOfHand",
+    "removeFromSideStore",
+  ],
+  [orderedIds, redisTime],
   /* lua */ `
+-- Where the index begins, and its parts, as scores. Times are far below.
+INDEX = { start = 1e15, hand = 2e15, message = 3e15, consumer = 4e15, stop = 5e15 }
+
+-- A message's time, within its part of the index.
+local function placeOf(id) return math.min(tonumber(id:match('^%d+')), 999999999999999) end
+
+-- Any number that tells most names apart: the names themselves are compared afterwards.
+function hashOf(consumer)
+  local hash = 7
+  for i = 1, #consumer do hash = (hash * 31 + consumer:byte(i)) % 2147483647 end
+  return hash
+end
+
 function writeMember(entry, state)
   return entry.side .. ' ' .. entry.deliveries .. ' ' .. state .. ' ' .. entry.consumer
 end
 
 function readMember(text)
   local side, deliveries, state, consumer = text:match('^(%S+) (%d+) (%a) (.*)$')
-  return { member = text, side = side, deliveries = tonumber(deliveries), consumer = consumer }
+  return { member = text, side = side, deliveries = tonumber(deliveries), state = state, consumer = consumer }
 end
 
 -- Notes that something may be handed out from then on.
@@ -35,19 +74,31 @@ function noteDue(config, group, earliest, dueMs)
   call('HSET', config, 'againDue:' .. group, asMs(dueMs))
 end
 
--- Stores messages to come back: each { id, fields, deliveries, consumer, dueMs }. At most 1,000.
+-- As it waits. With its deliveries and last consumer, the payload leads to its member of keys.due.
+function writePayload(entry)
+  return cjson.encode({
+    id = entry.id, from = entry.from, detail = entry.detail, deliveries = entry.deliveries, consumer = entry.consumer,
+    fields = entry.fields,
+  })
+end
+
+local function memberOfMessage(entry) return 'm ' .. ordered(entry.id) .. ' ' .. entry.side end
+
+-- Stores messages to come back: each { id, fields, deliveries, consumer, dueMs, from ('retry', 'redrive' or 'replay'),
+-- detail (if any) }. At most 1,000.
 function addToSideStore(keys, group, entries)
   if #entries == 0 then return end
   local settings = call('HMGET', keys.config, 'incarnation', 'againDue:' .. group)
   local last = call('HINCRBY', keys.config, 'againSequence:' .. group, #entries)
   local payloads, members, earliest = {}, {}, math.huge
   for i, entry in ipairs(entries) do
-    -- Later groups and streams of this name never reuse a side id: an old lease must not fit.
-    entry.side = (last - #entries + i) .. '.' .. (settings[1] or ''):sub(1, 8)
-    payloads[#payloads + 1] = entry.side
-    payloads[#payloads + 1] = cjson.encode({ id = entry.id, fields = entry.fields })
-    members[#members + 1] = asMs(entry.dueMs)
-    members[#members + 1] = writeMember(entry, 'w')
+    -- Later groups and streams of this name never reuse a side id: an old lease must not fit. Padded, so that
+    -- what is due at the same time comes in order.
+    entry.side = string.format('%012.0f', last - #entries + i) .. '.' .. (settings[1] or ''):sub(1, 8)
+    payloads[2 * i - 1] = entry.side
+    payloads[2 * i] = writePayload(entry)
+    members[4 * i - 3], members[4 * i - 2] = asMs(entry.dueMs), writeMember(entry, 'w')
+    members[4 * i - 1], members[4 * i] = asMs(INDEX.message + placeOf(entry.id)), memberOfMessage(entry)
     earliest = math.min(earliest, entry.dueMs)
   end
   call('HSET', keys.again, unpack(payloads))
@@ -68,7 +119,8 @@ function readSideStore(keys, members)
   for i, payload in ipairs(call('HMGET', keys.again, unpack(sides))) do
     if payload then
       local message = cjson.decode(payload)
-      entries[i].id, entries[i].fields = message.id, message.fields
+      entries[i].id, entries[i].fields, entries[i].from = message.id, message.fields, message.from
+      entries[i].detail = message.detail
       found[#found + 1] = entries[i]
     else
       orphans[#orphans + 1] = members[i]
@@ -78,20 +130,136 @@ function readSideStore(keys, members)
   return found
 end
 
--- The members a consumer has in hand, among the first 10,000 of all (5 ms).
-function inHandOf(due, consumer, max)
-  local own = {}
-  for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', '(0', 'LIMIT', 0, 10000)) do
-    if #own < max and readMember(member).consumer == consumer then own[#own + 1] = member end
+-- The members that may be handed out, those first that have been due longest, expired or waiting alike.
+function dueMembers(due, nowMs, max)
+  local now = asMs(nowMs)
+  local expired = call('ZREVRANGEBYSCORE', due, '(0', '-' .. now, 'WITHSCORES', 'LIMIT', 0, max)
+  local waiting = call('ZRANGEBYSCORE', due, '0', now, 'WITHSCORES', 'LIMIT', 0, max)
+  local members, e, w = {}, 1, 1
+  while #members < max and (expired[e] or waiting[w]) do
+    if not waiting[w] or (expired[e] and -tonumber(expired[e + 1]) <= tonumber(waiting[w + 1])) then
+      members[#members + 1] = expired[e]
+      e = e + 2
+    else
+      members[#members + 1] = waiting[w]
+      w = w + 2
+    end
   end
-  return own
+  return members
+end
+
+-- The members of the index for what is handed out: by message, by consumer.
+function indexOfHand(entry)
+  return 'h ' .. ordered(entry.id) .. ' ' .. entry.side .. ' ' .. entry.deliveries .. ' ' .. entry.consumer,
+    'c ' .. entry.consumer .. ' ' .. entry.side .. ' ' .. entry.deliveries
+end
+
+-- Reads members h of the index.
+-- @return those that stand for a delivery: its entry, with its score; and the others
+function readHand(keys, found)
+  local entries, members, there, wrong = {}, {}, {}, {}
+  for i, text in ipairs(found) do
+    local message, side, deliveries, consumer = text:match('^h (%S+) (%S+) (%d+) (.*)$')
+    local entry = { text = text, id = unordered(message), side = side, deliveries = tonumber(deliveries), consumer = consumer }
+    entries[i] = entry
+    members[2 * i - 1], members[2 * i] = writeMember(entry, 'h'), memberOfMessage(entry)
+  end
+  if #entries == 0 then return there, wrong end
+  local scores = call('ZMSCORE', keys.due, unpack(members))
+  for i, entry in ipairs(entries) do
+    if scores[2 * i - 1] and scores[2 * i] then
+      entry.member, entry.score = members[2 * i - 1], tonumber(scores[2 * i - 1])
+      there[#there + 1] = entry
+    else
+      wrong[#wrong + 1] = entry
+    end
+  end
+  return there, wrong
+end
+
+-- Drops what the index says wrongly of the oldest messages.
+function pruneIndex(keys, max)
+  local first, stop = asMs(INDEX.hand), '(' .. asMs(INDEX.message)
+  local _, wrong = readHand(keys, call('ZRANGEBYSCORE', keys.due, first, stop, 'LIMIT', 0, max))
+  local members = {}
+  for _, entry in ipairs(wrong) do members[#members + 1], members[#members + 2] = indexOfHand(entry) end
+  if #members > 0 then call('ZREM', keys.due, unpack(members)) end
+end
+
+-- What a consumer has in hand, at most 1,000; what the index says wrongly is dropped.
+-- @return members of the schedule, and whether there may be more
+function inHandOf(keys, consumer, max)
+  local score, start = asMs(INDEX.consumer + hashOf(consumer)), 'c ' .. consumer .. ' '
+  local found = call('ZRANGEBYSCORE', keys.due, score, score, 'LIMIT', 0, max)
+  local members, texts, own, stale = {}, {}, {}, {}
+  for _, text in ipairs(found) do
+    local side, deliveries = text:sub(#start + 1):match('^(%S+) (%d+)$')
+    if side and text:sub(1, #start) == start then
+      texts[#texts + 1], members[#members + 1] = text, side .. ' ' .. deliveries .. ' h ' .. consumer
+    end
+  end
+  for i, there in ipairs(#members > 0 and call('ZMSCORE', keys.due, unpack(members)) or {}) do
+    if there then own[#own + 1] = members[i] else stale[#stale + 1] = texts[i] end
+  end
+  if #stale > 0 then call('ZREM', keys.due, unpack(stale)) end
+  return own, #found == max
+end
+
+-- Messages of one millisecond that are looked at.
+local SAME_MS = 2000
+
+-- What is in hand of some messages. @return entries, with their scores
+function inHandOfMessages(keys, ids)
+  local wanted, places, entries = {}, {}, {}
+  for _, id in ipairs(ids) do
+    wanted[id] = true
+    places[placeOf(id)] = true
+  end
+  for place in pairs(places) do
+    local score = asMs(INDEX.hand + place)
+    for _, entry in ipairs(readHand(keys, call('ZRANGEBYSCORE', keys.due, score, score, 'LIMIT', 0, SAME_MS))) do
+      if wanted[entry.id] then entries[#entries + 1] = entry end
+    end
+  end
+  return entries
+end
+
+-- The side ids of a message, waiting or in hand.
+function sideIdsOf(keys, id)
+  local score, start, sides = asMs(INDEX.message + placeOf(id)), 'm ' .. ordered(id) .. ' ', {}
+  for _, text in ipairs(call('ZRANGEBYSCORE', keys.due, score, score, 'LIMIT', 0, SAME_MS)) do
+    if text:sub(1, #start) == start then sides[#sides + 1] = text:sub(#start + 1) end
+  end
+  return sides
+end
+
+-- Hands entries to a consumer, until then. At most 1,000.
+-- @param charged how many deliveries that adds to each
+function handOn(keys, entries, consumer, endsMs, charged)
+  if #entries == 0 then return end
+  local old, new = {}, {}
+  local score, ofConsumer = '-' .. asMs(endsMs), asMs(INDEX.consumer + hashOf(consumer))
+  for _, entry in ipairs(entries) do
+    old[#old + 1] = entry.member
+    if entry.state == 'h' then old[#old + 1], old[#old + 2] = indexOfHand(entry) end
+    entry.deliveries, entry.consumer = entry.deliveries + charged, consumer
+    local byMessage, byConsumer = indexOfHand(entry)
+    local added = { score, writeMember(entry, 'h'), asMs(INDEX.hand + placeOf(entry.id)), byMessage, ofConsumer, byConsumer }
+    for _, value in ipairs(added) do new[#new + 1] = value end
+  end
+  call('ZREM', keys.due, unpack(old))
+  call('ZADD', keys.due, unpack(new))
 end
 
 -- Takes entries out of the side store.
 function removeFromSideStore(keys, entries)
   if #entries == 0 then return end
   local sides, members = {}, {}
-  for i, entry in ipairs(entries) do sides[i], members[i] = entry.side, entry.member end
+  for i, entry in ipairs(entries) do
+    sides[i] = entry.side
+    members[#members + 1], members[#members + 2] = entry.member, memberOfMessage(entry)
+    if entry.state == 'h' then members[#members + 1], members[#members + 2] = indexOfHand(entry) end
+  end
   call('ZREM', keys.due, unpack(members))
   call('HDEL', keys.again, unpack(sides))
 end
