@@ -5,7 +5,6 @@ import { jsonBody, jsonResponse, nothing, type Route, streamRoute } from "../htt
 import { deliverySchema } from "../http/message-schemas.ts";
 import { once } from "../http/once.ts";
 import { GroupParams, gapSchema, integer, Name } from "../http/schemas.ts";
-import { waitingOf } from "../http/waiting.ts";
 
 const tag = "Consuming";
 const path = "/v1/streams/{stream}/groups/{group}";
@@ -130,9 +129,10 @@ const consumeRoute = streamRoute(
     },
     errors: ["unknown-stream", "unknown-group", "conflict", "too-many-pending", "outcome-unknown", "redis-full"],
   }),
-  async ({ stream, params, body, context, c }) => {
+  async ({ stream, params, body, context }) => {
     const request = { ...body, pollState: body.pollState ?? undefined };
-    const poll = { ...waitingOf(context, c), cache: context.cache, nowMs: context.now() };
+    const { cache, clock, config } = context;
+    const poll = { cache, clock, timeoutMs: config.redisTimeoutMs, nowMs: context.now() };
     const { messages, ...rest } = await consume(stream, params.group, request, poll);
     return jsonResponse(`{"messages":[${messages.join(",")}],${JSON.stringify(rest).slice(1)}`);
   },

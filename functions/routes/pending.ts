@@ -12,7 +12,6 @@ import {
 import { jsonBody, jsonResponse, noBody, nothing, type Route, streamRoute } from "../http/endpoint.ts";
 import { deliverySchema } from "../http/message-schemas.ts";
 import { AnyName, cursor, EntryIds, GroupParams, integer, Limit, Name, Next, queryInteger } from "../http/schemas.ts";
-import { waitingOf } from "../http/waiting.ts";
 
 const tag = "Consuming";
 const path = "/v1/streams/{stream}/groups/{group}";
@@ -144,8 +143,8 @@ const claimRoute = streamRoute(
     answers: { 200: { description: "The messages", schema: z.object({ messages: z.array(deliverySchema()) }) } },
     errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown", "redis-full"],
   }),
-  async ({ stream, params, body, context, c }) => {
-    const messages = await claim(stream, params.group, body, waitingOf(context, c));
+  async ({ stream, params, body, context: { clock, config } }) => {
+    const messages = await claim(stream, params.group, body, { clock, timeoutMs: config.redisTimeoutMs });
     return jsonResponse(`{"messages":[${messages.join(",")}]}`);
   },
 );

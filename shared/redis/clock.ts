@@ -1,6 +1,8 @@
 import type { Redis } from "./redis.ts";
 import { asArray, asNumber } from "./reply.ts";
 
+const PATIENCE_MS = { usual: 1_000, whenSlow: 2_000 } as const;
+
 /**
  * Redis' time as seen from here, so that a script can be told until when, by Redis' own clock, somebody waits for its
  * answer. A request that was given up may still run, once a stalled Redis goes on: what it hands out then reaches nobody.
@@ -10,12 +12,21 @@ import { asArray, asNumber } from "./reply.ts";
  */
 export class RedisClock {
   readonly #now: () => number;
+  /**
+   * How long a script that charges deliveries may wait for Redis: short, because nobody may be waiting for it any more, and
+   * longer while Redis is known to be slow.
+   */
+  #patienceMs: number = PATIENCE_MS.usual;
   /** Redis' time less ours: at least, at most. */
   #offset: { readonly lowMs: number; readonly highMs: number } | undefined;
 
   /** @param now this machine's clock, in ms from any beginning; it may step */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
+  }
+
+  get patienceMs(): number {
+    return this.#patienceMs;
   }
 
   /** This machine's time, for {@link learn}. */
@@ -44,7 +55,9 @@ export class RedisClock {
    * @param redisMs Redis' time in the answer, which has just come
    */
   learn(askedMs: number, redisMs: number): void {
-    const heard = { lowMs: redisMs - this.#now(), highMs: redisMs - askedMs };
+    const nowMs = this.#now();
+    this.#patienceMs = nowMs - askedMs < PATIENCE_MS.usual ? PATIENCE_MS.usual : PATIENCE_MS.whenSlow;
+    const heard = { lowMs: redisMs - nowMs, highMs: redisMs - askedMs };
     // Our clock was set back meanwhile: worth nothing.
     if (heard.lowMs > heard.highMs) {
       this.#offset = undefined;

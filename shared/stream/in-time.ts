@@ -7,8 +7,6 @@ export interface Waiting {
   readonly clock: RedisClock;
   /** How long one round trip may take. */
   readonly timeoutMs: number;
-  /** Whether whoever asked has gone away. */
-  readonly isGone?: () => boolean;
 }
 
 /** What a script answers that is told until when it may run. */
@@ -20,28 +18,25 @@ export interface InTime {
 }
 
 /**
- * How long a script that charges deliveries may have waited for Redis, at the first attempt: short, because nobody may be
- * waiting any more, and whoever still does gets a second one, which may take longer.
- */
-const PATIENCE_MS = [1_000, 5_000];
-
-/**
- * Runs a script that charges deliveries, if Redis comes to it while somebody waits for the answer.
- * @param run told until when, by Redis' clock; repeated once when that was too early
- * @throws {WeirError} `redis-unavailable` when it came too late both times, or whoever asked has gone
+ * Runs a script that charges deliveries, if Redis comes to it while somebody surely waits for the answer. Whether a client
+ * has gone away, a Worker cannot tell for sure; so a Redis that took long is told, and nothing was handed out.
+ * @param run told until when, by Redis' clock. Done once more when that was too early only because our clock has been set
+ * @throws {WeirError} `redis-unavailable` when Redis took too long
  */
 export async function inTime<Answer extends InTime>(
   redis: Redis,
-  { clock, timeoutMs, isGone }: Waiting,
+  { clock, timeoutMs }: Waiting,
   run: (untilMs: number) => Promise<Answer>,
 ): Promise<Answer> {
-  for (const patienceMs of PATIENCE_MS) {
-    const untilMs = await clock.deadline(redis, Math.min(patienceMs, timeoutMs));
+  for (let attempt = 1; attempt <= 2; attempt++) {
+    const patienceMs = Math.min(clock.patienceMs, timeoutMs);
+    const untilMs = await clock.deadline(redis, patienceMs);
     const askedMs = clock.now();
     const answer = await run(untilMs);
+    const tookMs = clock.now() - askedMs;
     if (answer.redisNowMs !== undefined) clock.learn(askedMs, answer.redisNowMs);
     if (!answer.isLate) return answer;
-    if (isGone?.() === true) break;
+    if (tookMs >= patienceMs) break;
   }
   throw new WeirError("redis-unavailable", "Redis was too slow to serve this in time; nothing was handed out", {
     retryAfterS: 1,
