@@ -65,23 +65,11 @@ local weir_guard = function(redis)
   end
 end`;
 
-// Shadows the script's own `redis`: call raises as the real one does, pcall returns the error.
-const SHADOW = `
-local redis = (function(real)
-  local guard = weir_guard(real)
-  local function guarded(run, fail)
-    return function(...)
-      local text = guard(...)
-      if text then return fail(real.error_reply(text)) end
-      return run(...)
-    end
-  end
-  local returned = function(reply) return reply end
-  return setmetatable({ call = guarded(real.call, error), pcall = guarded(real.pcall, returned) }, { __index = real })
-end)(redis)`;
-
 // The first LASTSAVE accounts for the EVAL itself.
-const CHECKED_HEAD = `${oneLine(GUARD)} redis.call('LASTSAVE') local text = weir_guard(redis)(unpack(ARGV)) `;
+/** Lua that defines `weir_guard(redis)`: tells of a command why it is refused, or nil. */
+export const PENDING_GUARD = oneLine(GUARD);
+
+const CHECKED_HEAD = `${PENDING_GUARD} redis.call('LASTSAVE') local text = weir_guard(redis)(unpack(ARGV)) `;
 
 const CHECK = `${CHECKED_HEAD}
 if not text then return 'OK' end
@@ -122,26 +110,6 @@ function replyOfRead(replies: readonly Buffer[]): Buffer {
   const [read] = elements(replies[4] ?? Buffer.alloc(0)) ?? [];
   if (!read) throw new Error("the read was neither refused nor done");
   return read;
-}
-
-const PRELUDE = `${oneLine(GUARD)} ${oneLine(SHADOW)} `;
-
-/**
- * The script as it has to be run to hold Upstash's rules, with every line where it was. (Where a shadowed call fails,
- * Redis gives line 1: it looks one function up, which is the shadow. Errors of Lua itself name the right line.)
- *
- * @param script Lua source, with or without a shebang line
- * @returns the same text when nothing has to change
- */
-export function withUpstashRules(script: string): string {
-  const shebangEnd = script.startsWith("#!") ? script.indexOf("\n") + 1 : 0;
-  // A flag of Upstash's own, which Redis refuses to load.
-  const shebang = script
-    .slice(0, shebangEnd)
-    .replace(/,allow-key-locking|allow-key-locking,?/, "")
-    .replace(/ flags=\s*$/, "\n");
-  const body = script.slice(shebangEnd);
-  return shebang + (/xreadgroup/i.test(body) ? PRELUDE : "") + body;
 }
 
 function oneLine(lua: string): string {

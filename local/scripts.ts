@@ -1,8 +1,9 @@
 // Scripts that run here in another wording than the client sent, under the digest that the client knows.
 import { createHash } from "node:crypto";
-import { withUpstashRules } from "./pending-limit.ts";
+import { LIBERTIES, type Liberties } from "./liberties.ts";
 import type { Planned } from "./planned.ts";
 import { type Arg, errorText } from "./resp.ts";
+import { withUpstashRules } from "./script-rules.ts";
 
 /**
  * Replaces scripts by their reworded form and digests accordingly. Redis' own script cache stays the only cache: what
@@ -11,6 +12,13 @@ import { type Arg, errorText } from "./resp.ts";
  */
 export class RewordedScripts {
   readonly #runsAs = new Map<string, string>();
+  readonly #liberties: Liberties;
+  readonly #isStrict: boolean;
+
+  constructor(liberties: Liberties) {
+    this.#liberties = liberties;
+    this.#isStrict = LIBERTIES.some((liberty) => !liberties.has(liberty));
+  }
 
   /**
    * @param name the command's name in capitals
@@ -27,7 +35,7 @@ export class RewordedScripts {
 
   #replaceText(args: readonly Arg[], at: number, fix: Restore): Planned {
     const script = textOf(args[at]);
-    const reworded = withUpstashRules(script);
+    const reworded = withUpstashRules(script, this.#liberties, this.#isStrict);
     if (reworded === script) return { commands: [args] };
     const sha = digest(script);
     const runsAs = this.#runsAs.get(sha) ?? digest(reworded);

@@ -2,10 +2,12 @@
 // Its error texts are Upstash's as far as they are documented or were reported; where they are not, a comment says so.
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Liberties, libertiesOfEnvironment } from "./liberties.ts";
 import { limitedRead, limitedReadInTransaction } from "./pending-limit.ts";
 import type { Planned } from "./planned.ts";
 import { RedisLink, RedisUnreachable } from "./redis-link.ts";
 import { type Arg, elements, errorText, toJson } from "./resp.ts";
+import { plainInfo, strictRefusal } from "./script-rules.ts";
 import { RewordedScripts } from "./scripts.ts";
 import { refusal } from "./upstash-commands.ts";
 import { billedCommands } from "./usage.ts";
@@ -29,12 +31,16 @@ export interface Usage {
   roundTrips: number;
 }
 
-/** `port` is a free one when left out; `latencyMs` is 0 when left out. */
+/**
+ * `port` is a free one when left out; `latencyMs` is 0 when left out; `liberties` are those of the environment's
+ * `UPSTASH_LIBERTIES`, so none unless it is set.
+ */
 export interface UpstashOptions {
   redisUrl: string;
   token: string;
   port?: number;
   latencyMs?: number;
+  liberties?: Liberties;
 }
 
 /** Upstash's limit on the free and pay-as-you-go plans, for a request and for the reply to one command. */
@@ -52,7 +58,7 @@ interface Answer {
  */
 export async function startUpstash(options: UpstashOptions): Promise<UpstashEndpoint> {
   const link = new RedisLink(options.redisUrl);
-  const handler = new RestHandler(link, options.token);
+  const handler = new RestHandler(link, options.token, options.liberties ?? libertiesOfEnvironment());
   handler.latencyMs = options.latencyMs ?? 0;
   await handler.resetUsage();
   const server = createServer((request, response) => void handler.handle(request, response));
@@ -105,11 +111,14 @@ class RestHandler {
   #syncs = 0;
   readonly #link: RedisLink;
   readonly #token: string;
-  readonly #scripts = new RewordedScripts();
+  readonly #liberties: Liberties;
+  readonly #scripts: RewordedScripts;
 
-  constructor(link: RedisLink, token: string) {
+  constructor(link: RedisLink, token: string, liberties: Liberties) {
     this.#link = link;
     this.#token = token;
+    this.#liberties = liberties;
+    this.#scripts = new RewordedScripts(liberties);
   }
 
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -189,8 +198,10 @@ class RestHandler {
   /** What goes to Redis for a command, or the error that refuses it. */
   #plan(command: Arg[], limited: (args: Arg[]) => Planned): Planned | string {
     const name = String(command[0]).toUpperCase();
-    const refused = refusal(name, command);
+    const refused = refusal(name, command) ?? strictRefusal(name, command, this.#liberties);
     if (refused !== undefined) return refused;
+    const info = plainInfo(name, command, this.#liberties);
+    if (info !== undefined) return info;
     // Reading one's own pending entries, and NOACK, add nothing to the list.
     if (name === "XREADGROUP" && command.includes(">")) return limited(command);
     return this.#scripts.plan(name, command);

@@ -447,14 +447,14 @@ describe("usage", () => {
     await native.xgroup("CREATE", "s", "g", "0", "MKSTREAM");
     await native.eval("for i = 1, 1200 do redis.call('XADD', KEYS[1], '*', 'f', i) end", 1, "s");
     const read = ["XREADGROUP", "GROUP", "g", "c", "COUNT", 10, "STREAMS", "s", ">"];
-    const script = "redis.call('XLEN', 's') return redis.call(unpack(ARGV))--XREADGROUP";
+    const script = "redis.call('XLEN', KEYS[1]) return redis.call(unpack(ARGV))--XREADGROUP";
     expect(await counted(() => send(read))).toEqual({ commands: 1, roundTrips: 1 });
     expect(await counted(() => transaction([read, ["XLEN", "s"]]))).toEqual({ commands: 2, roundTrips: 1 });
-    expect(await counted(() => send(["EVAL", script, 0, ...read]))).toEqual({ commands: 3, roundTrips: 1 });
+    expect(await counted(() => send(["EVAL", script, 1, "s", ...read]))).toEqual({ commands: 3, roundTrips: 1 });
     const tooMany = read.with(5, 1100);
     expect(await counted(() => send(tooMany))).toEqual({ commands: 0, roundTrips: 1 });
     expect(await counted(() => transaction([tooMany]))).toEqual({ commands: 0, roundTrips: 1 });
-    expect(await counted(() => send(["EVAL", script, 0, ...tooMany]))).toEqual({ commands: 2, roundTrips: 1 });
+    expect(await counted(() => send(["EVAL", script, 1, "s", ...tooMany]))).toEqual({ commands: 2, roundTrips: 1 });
   });
 
   it("counts other clients of the same Redis, but not their connecting", async () => {
