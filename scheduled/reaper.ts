@@ -2,12 +2,13 @@ import { WeirError } from "../shared/errors.ts";
 import { alertStateCall, decodeAlertState, noteCompleteCall } from "../shared/reaper/alerts.ts";
 import { type ReaperRun, storeRunCalls, type UpkeepError } from "../shared/reaper/runs.ts";
 import { type Outcome, ReplyError } from "../shared/redis/connection.ts";
-import { asWeirError, unwrap } from "../shared/redis/redis.ts";
+import { asWeirError } from "../shared/redis/redis.ts";
 import { dueStreams, noteVisits, type RegisteredStream } from "../shared/stream/registry.ts";
 import { announce } from "./announce.ts";
-import { Collector } from "./collector.ts";
+import { Collector, type Step } from "./collector.ts";
 import { Budget, type JobContext } from "./context.ts";
 import { expireDeadLetters } from "./expire-dead-letters.ts";
+import { noteCounts } from "./note-counts.ts";
 import { removeIdleConsumers } from "./remove-idle-consumers.ts";
 import { type SurveyedStream, survey } from "./survey.ts";
 import { sweep } from "./sweep.ts";
@@ -17,6 +18,8 @@ import { firingStreams, watch } from "./watch.ts";
 
 /** Of the free plan's 50 subrequests, some are kept for scripts that are not cached, noting visits, and the report. */
 const MAX = { roundTrips: 40, durationMs: 20_000 };
+/** What of a run's budget goes to the first step of every job, for as many streams as that reaches; the rest is for more. */
+const FIRST_PART = 0.6;
 /** Streams served together: more save round trips, fewer are fairer when the budget is short. */
 const STREAMS_AT_ONCE = 250;
 const MAX_STREAMS = 10_000;
@@ -30,9 +33,10 @@ export interface ReaperOptions {
 }
 
 /**
- * Runs the scheduled work once: sweep, removal of idle consumers, expiry of dead letters, trim, a look at what is watched
- * for alerts, over the streams that are due, the one that has waited longest first; then tells what alerts have changed.
- * Every step is atomic by itself, so a run may die anywhere or meet another one. What the budget leaves stays due.
+ * Runs the scheduled work once over the streams that are due, the one that has waited longest first: trimming, expiry of
+ * dead letters, a look at what is watched for alerts, counts, removal of idle consumers, and sweeping. First every stream
+ * has one step of each; what is more then takes turns. Every step is atomic by itself, so a run may die anywhere or meet
+ * another one. What the budget leaves stays due, behind those that have waited longer.
  * @throws {WeirError} `redis-unavailable` when Redis is not there
  */
 export async function runReaper(context: JobContext, options: ReaperOptions): Promise<ReaperRun> {
@@ -40,23 +44,34 @@ export async function runReaper(context: JobContext, options: ReaperOptions): Pr
   const { nowMs, everyStream, max = MAX } = options;
   const started = performance.now();
   const commandsBefore = redis.usage.commands;
-  const collector = new Collector(redis, new Budget(redis, max));
+  const budget = new Budget(redis, max);
+  const collector = new Collector(redis, budget);
+  const forFirst = new Budget(redis, {
+    roundTrips: Math.ceil(max.roundTrips * FIRST_PART),
+    durationMs: max.durationMs * FIRST_PART,
+  });
 
-  let waiting = await dueStreams(redis, keyPrefix, everyStream ? Number.POSITIVE_INFINITY : nowMs, MAX_STREAMS);
-  const visited = new Set<string>();
-  let complete = true;
-  while (waiting.length > 0 && complete && collector.allows()) {
-    const served = await serve(context, collector, nowMs, waiting.slice(0, STREAMS_AT_ONCE));
-    complete = served.complete;
-    for (const name of served.names) visited.add(name);
-    if (complete) waiting = waiting.slice(STREAMS_AT_ONCE);
+  const due = await dueStreams(redis, keyPrefix, everyStream ? Number.POSITIVE_INFINITY : nowMs, MAX_STREAMS);
+  const surveyed: SurveyedStream[] = [];
+  const steps: Step[] = [];
+  let reached = 0;
+  while (reached < due.length && forFirst.allows()) {
+    const served = await serve(context, collector, nowMs, due.slice(reached, reached + STREAMS_AT_ONCE));
+    surveyed.push(...served.surveyed);
+    steps.push(...served.left);
+    reached = Math.min(due.length, reached + STREAMS_AT_ONCE);
   }
+  const left = await collector.finish(steps);
+  const unfinished = new Set(left.map(({ stream }) => stream));
+  const visits = nextVisits(surveyed, nowMs, firingStreams(collector.readings), unfinished);
+  collector.fail(faultOf(await noteVisits(redis, keyPrefix, visits)));
 
-  return conclude(context, collector, visited, {
+  const backlog = due.length - reached + unfinished.size;
+  return conclude(context, collector, new Set(surveyed.map(({ stream }) => stream.name)), {
     startedAt: nowMs,
     durationMs: Math.round(performance.now() - started),
-    complete: complete && waiting.length === 0,
-    backlog: waiting.length,
+    complete: backlog === 0,
+    backlog,
     redisCommands: redis.usage.commands - commandsBefore,
     groups: collector.groups,
     streams: collector.streams,
@@ -64,37 +79,38 @@ export async function runReaper(context: JobContext, options: ReaperOptions): Pr
   });
 }
 
-/** @returns the streams that were looked at, and whether all jobs were done for them; if not, they stay due */
+/** The first step of every job for some streams. @returns those that were looked at, and the steps that are left */
 async function serve(
-  { redis, keyPrefix, consumerIdleMs }: JobContext,
+  { redis, consumerIdleMs }: JobContext,
   collector: Collector,
   nowMs: number,
   registered: readonly RegisteredStream[],
-): Promise<{ complete: boolean; names: string[] }> {
+): Promise<{ surveyed: SurveyedStream[]; left: Step[] }> {
   const { surveyed, errors } = await survey(redis, registered, nowMs);
   collector.fail(errors);
   const watched = watch(surveyed, nowMs);
   collector.read(watched.readings);
-  const jobs = [
-    sweep(surveyed),
-    removeIdleConsumers(surveyed, { nowMs, consumerIdleMs }),
-    expireDeadLetters(surveyed, nowMs),
-    trim(surveyed, nowMs),
-    watched.steps,
-  ];
-  let complete = true;
-  for (const steps of jobs) complete = (await collector.run(steps)) && complete;
-  if (complete) {
-    const visits = nextVisits(surveyed, nowMs, firingStreams(collector.readings));
-    collector.fail(faultOf(await noteVisits(redis, keyPrefix, visits)));
-  }
-  return { complete, names: surveyed.map(({ stream }) => stream.name) };
+  const left = await collector.first([
+    ...trim(surveyed, nowMs),
+    ...expireDeadLetters(surveyed, nowMs),
+    ...watched.steps,
+    ...noteCounts(surveyed),
+    ...removeIdleConsumers(surveyed, { nowMs, consumerIdleMs }),
+    ...sweep(surveyed),
+  ]);
+  return { surveyed, left };
 }
 
-function nextVisits(surveyed: readonly SurveyedStream[], nowMs: number, firing: ReadonlySet<string>) {
+/** A stream with work left is due again at once, behind those that have waited longer. */
+function nextVisits(
+  surveyed: readonly SurveyedStream[],
+  nowMs: number,
+  firing: ReadonlySet<string>,
+  unfinished: ReadonlySet<string>,
+) {
   return surveyed.map((one) => {
     const { name } = one.stream;
-    return { name, atMs: nextVisitMs(one, nowMs, firing.has(name)) };
+    return { name, atMs: unfinished.has(name) ? nowMs : nextVisitMs(one, nowMs, firing.has(name)) };
   });
 }
 
@@ -113,13 +129,16 @@ async function conclude(
   ]);
   const refused = stored.find((outcome) => outcome instanceof ReplyError) ?? null;
   const watched = { readings: collector.readings, streams };
-  const unannounced = await announce(context, decodeAlertState(unwrap(state)), report, watched).then(
-    (): UpkeepError[] => [],
-    (error: unknown) => {
-      if (!(error instanceof WeirError) || error.code !== "redis-full") throw error;
-      return [{ stream: null, code: error.code }];
-    },
-  );
+  const unannounced =
+    state instanceof ReplyError
+      ? faultOf(state)
+      : await announce(context, decodeAlertState(state), report, watched).then(
+          (): UpkeepError[] => [],
+          (error: unknown) => {
+            if (!(error instanceof WeirError) || error.code === "redis-unavailable") throw error;
+            return [{ stream: null, code: error.code }];
+          },
+        );
   return { ...report, errors: [...report.errors, ...faultOf(refused), ...unannounced] };
 }
 

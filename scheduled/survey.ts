@@ -2,7 +2,7 @@ import { timeOfId } from "../shared/ids.ts";
 import type { UpkeepError } from "../shared/reaper/runs.ts";
 import { type Command, type Reply, ReplyError } from "../shared/redis/connection.ts";
 import { asWeirError, type Redis, unwrap } from "../shared/redis/redis.ts";
-import { asMap, asNumber } from "../shared/redis/reply.ts";
+import { asMap } from "../shared/redis/reply.ts";
 import { decodeGroupFacts, type GroupFacts } from "../shared/redis/xinfo.ts";
 import { isNoSuchKey } from "../shared/stream/missing.ts";
 import { forgetCall, type RegisteredStream } from "../shared/stream/registry.ts";
@@ -71,9 +71,15 @@ function decode(stream: EventStream, groups: Reply, config: Reply): SurveyedStre
       ...group,
       lastDeliveredMs: timeOfId(group.lastDeliveredId),
       hasSideStore: hash.has(`againDue:${group.name}`),
-      deadSinceMs: hash.has(`deadSince:${group.name}`) ? asNumber(hash.get(`deadSince:${group.name}`)) : undefined,
-      prunedAtMs: asNumber(hash.get(`pruned:${group.name}`) ?? 0),
+      // What another client wrote there counts as long ago: a look costs little, and mends it.
+      deadSinceMs: hash.has(`deadSince:${group.name}`) ? numberOr(hash.get(`deadSince:${group.name}`), 0) : undefined,
+      prunedAtMs: numberOr(hash.get(`pruned:${group.name}`), 0),
       alerts: decodeThresholds(hash, group.name),
     })),
   };
+}
+
+function numberOr(value: Reply | undefined, fallback: number): number {
+  const number = typeof value === "string" ? Number(value) : Number.NaN;
+  return Number.isFinite(number) ? number : fallback;
 }

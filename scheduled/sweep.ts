@@ -2,6 +2,9 @@ import { decodeSwept, sweepCall } from "../shared/stream/upkeep.ts";
 import type { Step } from "./collector.ts";
 import type { SurveyedStream } from "./survey.ts";
 
+/** Slices of one group in one round trip: each takes Redis 1 to 4 ms. */
+const AT_ONCE = 100;
+
 /**
  * Sweeps every group that has something pending or in its side store: takes expired deliveries off dead consumers, and
  * messages without another try to the dead letters. What the budget leaves waits at the group's cursor for the next run.
@@ -15,6 +18,8 @@ export function sweep(streams: readonly SurveyedStream[]): Step[] {
           stream: stream.name,
           group: name,
           call: sweepCall(stream, name),
+          isPatient: true,
+          atOnce: AT_ONCE,
           done(reply) {
             const { more, ...counts } = decodeSwept(reply);
             return { counts, ...(more && { next: step }) };

@@ -2,9 +2,9 @@ import { timeOfId } from "../shared/ids.ts";
 import type { Reading } from "../shared/reaper/alerts.ts";
 import type { Reply } from "../shared/redis/connection.ts";
 import type { Call } from "../shared/redis/redis.ts";
-import { asArray, asNumber, asTextOrNull } from "../shared/redis/reply.ts";
+import { asNumber, asTextOrNull } from "../shared/redis/reply.ts";
+import { oldestPendingScript } from "../shared/scripts/oldest-pending.lua.ts";
 import { decodeFigures, figuresCall } from "../shared/stream/figures.ts";
-import { probeGroup } from "../shared/stream/missing.ts";
 import { GROUP_METRICS, type GroupMetric } from "../shared/stream/settings.ts";
 import type { EventStream } from "../shared/stream/stream.ts";
 import type { Step } from "./collector.ts";
@@ -61,7 +61,7 @@ function knownFigure(group: SurveyedGroup, metric: GroupMetric, threshold: numbe
     case "pending":
       return group.hasSideStore ? undefined : group.pending;
     case "oldestPendingMs":
-      return group.pending === 0 ? 0 : undefined;
+      return group.pending === 0 && !group.hasSideStore ? 0 : undefined;
     case "deadLetters":
       return undefined;
   }
@@ -84,20 +84,21 @@ function question(stream: EventStream, group: SurveyedGroup, metric: GroupMetric
         read: (reply) => group.pending + asNumber(reply),
       };
     case "oldestPendingMs":
-      return { call: probeGroup(stream, group.name), read: (reply) => ageIn(reply, nowMs) };
+      return {
+        call: { script: oldestPendingScript, keys: [keys.stream, keys.againDue(group.name)], args: [group.name] },
+        read: (reply) => ageOf(asTextOrNull(reply), nowMs),
+      };
     case "deadLetters":
       return { call: ["XLEN", keys.dead(group.name)], read: asNumber };
   }
 }
 
 function lagIn(stream: string, reply: Reply, { name }: SurveyedGroup): number | null {
-  return decodeFigures(stream, reply).figures.groups.find((group) => group.name === name)?.lag ?? null;
+  return decodeFigures(stream, reply).groups.find((group) => group.name === name)?.lag ?? null;
 }
 
-/** The age of the first of XPENDING's summary. */
-function ageIn(reply: Reply, nowMs: number): number {
-  const oldest = asTextOrNull(asArray(reply)[1]);
-  return oldest === null ? 0 : Math.max(0, nowMs - timeOfId(oldest));
+function ageOf(id: string | null, nowMs: number): number {
+  return id === null ? 0 : Math.max(0, nowMs - timeOfId(id));
 }
 
 /** The streams that have a group above a threshold. */

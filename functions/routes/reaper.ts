@@ -20,6 +20,7 @@ const runSchema = once(() =>
           payloadMissing: z.int(),
           consumersRemoved: z.int(),
           deadLettersExpired: z.int(),
+          dropped: z.int().meta({ description: "What other clients' trims have taken from it unread" }),
         }),
       ),
       streams: z.array(z.object({ stream: z.string(), trimmed: z.int(), deadLettered: z.int(), dropped: z.int() })),

@@ -14,6 +14,8 @@ export interface GroupUpkeep {
   readonly consumersRemoved: number;
   /** Dead letters that were past their age. */
   readonly deadLettersExpired: number;
+  /** What other clients' trims have taken from it unread. */
+  readonly dropped: number;
 }
 
 /** What a run did for one stream. */

@@ -1,5 +1,6 @@
 import { defineScript } from "../redis/script.ts";
 import { ids } from "./parts/ids.lua.ts";
+import { messageSize } from "./parts/message-size.lua.ts";
 import { needed } from "./parts/needed.lua.ts";
 
 /**
@@ -16,7 +17,7 @@ import { needed } from "./parts/needed.lua.ts";
  */
 export const produceScript = defineScript(
   "produce",
-  [ids, needed],
+  [ids, messageSize, needed],
   /* lua */ `
 -- Trims a little more than needed: the next requests need not.
 local SPARE_PART, MAX_SPARE = 0.1, 100
@@ -55,7 +56,8 @@ if maxLength then
   if length > 0 and length + count > maxLength then
     local groups, watermark = findNeeded(stream)
     local spare = math.min(MAX_SPARE, math.floor(maxLength * SPARE_PART))
-    local took, more = trimToLength(stream, math.max(0, maxLength - count - spare), watermark, 10000, true)
+    local took, more = trimToLength(stream, math.max(0, maxLength - count - spare), watermark, 10000, true,
+      fitting(100, STEP_BYTES, limit))
     length = length - took
     if length > 0 and length + count > maxLength and not more then
       for _, group in ipairs(groups) do

@@ -13,10 +13,15 @@ export const seekScript = defineScript(
   "seek",
   [position, xinfo],
   /* lua */ `
-local stream, group, after = KEYS[1], ARGV[1], ARGV[2]
+local keys, group, after = { stream = KEYS[1], config = KEYS[2] }, ARGV[1], ARGV[2]
 -- First, for its NOGROUP when the stream or group is missing.
-call('XPENDING', stream, group)
-call('XGROUP', 'SETID', stream, group, after, entriesRead({ stream = stream, config = KEYS[2] }, after))
-return reply(groupInfo(stream, group)['last-delivered-id'])
+call('XPENDING', keys.stream, group)
+local info = streamInfo(keys.stream)
+if setPosition(keys, 'SETID', group, after, countAt(keys, info, after)) then
+  call('HSET', keys.config, 'counted:' .. group, countedAt(info, after))
+else
+  call('HDEL', keys.config, 'counted:' .. group)
+end
+return reply(groupInfo(keys.stream, group)['last-delivered-id'])
 `,
 );

@@ -4,36 +4,33 @@ import { xinfo } from "./parts/xinfo.lua.ts";
 /**
  * Reads a stream's figures and those of its groups. A script, because XINFO STREAM brings the first and the last entry
  * with their payloads, which may be megabytes, and only their ids are wanted.
- * KEYS: stream
- * ARGV: what comes before a group's name in the key of its dead letters, and of what it is to be handed again
- * Returns { length, last generated id, first id or nil, last id or nil, groups }, each group as { name, consumers,
- * pending, last delivered id, entries read or nil, lag or nil, oldest pending id or nil, dead letters, handed out again,
- * waiting to be }; raises XINFO's error when there is no stream
+ * KEYS: stream, config
+ * Returns { length, last generated id, first id or false, last id or false, entries added or false, greatest deleted id or
+ *           false, groups }, each group as { name, consumers, pending, last delivered id, entries read or false, lag or
+ *           false, oldest pending id or false, up to which id that is counted rightly or false, 1 if it has dead letters,
+ *           1 if it has a side store }; raises XINFO's error when there is no stream
  */
 export const streamFiguresScript = defineReadingScript(
   "stream-figures",
   [xinfo],
   /* lua */ `
-local stream, deadStart, dueStart = KEYS[1], ARGV[1], ARGV[2]
-
+local stream, config = KEYS[1], KEYS[2]
 local function idOf(entry) return entry and entry[1] or false end
-
 local info, groups = streamInfo(stream), groupInfos(stream)
 
--- Most groups have neither dead letters nor a side store: one command rules out up to 1,000.
-local function anyHas(start)
-  for first = 1, #groups, 1000 do
-    local keys = {}
-    for i = first, math.min(first + 999, #groups) do keys[#keys + 1] = start .. groups[i].name end
-    if call('EXISTS', unpack(keys)) > 0 then return true end
+-- The config tells which groups have dead letters and a side store.
+local FIELDS = { 'counted:', 'deadSince:', 'againDue:' }
+local known = {}
+for first = 1, #groups, 1000 do
+  local fields = {}
+  for i = first, math.min(first + 999, #groups) do
+    for _, field in ipairs(FIELDS) do fields[#fields + 1] = field .. groups[i].name end
   end
-  return false
+  for _, value in ipairs(call('HMGET', config, unpack(fields))) do known[#known + 1] = value end
 end
-local anyDead, anyAgain = anyHas(deadStart), anyHas(dueStart)
 
 local rows = {}
 for i, group in ipairs(groups) do
-  local due = dueStart .. group.name
   rows[i] = {
     group.name,
     group.consumers,
@@ -42,11 +39,14 @@ for i, group in ipairs(groups) do
     group['entries-read'] or false,
     group.lag or false,
     group.pending > 0 and call('XPENDING', stream, group.name)[2] or false,
-    anyDead and call('XLEN', deadStart .. group.name) or 0,
-    anyAgain and call('ZCOUNT', due, '-inf', '(0') or 0,
-    anyAgain and call('ZCOUNT', due, '(0', '(1e15') or 0,
+    known[3 * i - 2],
+    known[3 * i - 1] and 1 or 0,
+    known[3 * i] and 1 or 0,
   }
 end
-return reply({ info.length, info['last-generated-id'], idOf(info['first-entry']), idOf(info['last-entry']), rows })
+return reply({
+  info.length, info['last-generated-id'], idOf(info['first-entry']), idOf(info['last-entry']),
+  info['entries-added'] or false, info['max-deleted-entry-id'] or false, rows,
+})
 `,
 );

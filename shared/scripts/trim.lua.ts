@@ -4,51 +4,68 @@ import { gap } from "./parts/gap.lua.ts";
 import { ids } from "./parts/ids.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { needed } from "./parts/needed.lua.ts";
+import { position } from "./parts/position.lua.ts";
 import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
  * One step of trimming a stream, by its settings or by limits that are given. First what every group has done with,
  * which is never wrong. Then, where `unfinished` is not keep, what some group has not: copied to that group's dead
  * letters before it goes, or dropped and counted as that group's gap.
- * KEYS: stream, config
- * ARGV: now (ms), max entries to take, 1 to trim to the very message, what comes before a group's name in the key of its
- *       dead letters, 'settings' or 'given', then (given) the id below which to trim or '', the length to trim to or ''
+ * KEYS: stream, config, then for each group that is named the key of its dead letters and of their index
+ * ARGV: now (ms), max entries to take, 1 to trim to the very message, 'settings' or 'given', the id below which to trim or
+ *       '', the length to trim to or '' (both only where given), then the groups
  * Returns { trimmed, 1 if there is more to trim, dead-lettered, dropped, { group, oldest id it needs } for each group that
- *           holds back what would go otherwise }
+ *           holds back what would go otherwise, groups that were not named though their messages were to be copied }
  */
 export const trimScript = defineScript(
   "trim",
-  [deadLetters, gap, ids, messageSize, needed, xinfo],
+  [deadLetters, gap, ids, messageSize, needed, position, xinfo],
   /* lua */ `
--- How many one step copies at most.
-local MAX_COPIES = 200
+-- How many copies one step makes at most, and how many entries without one it reads.
+local MAX_COPIES, MAX_READ = 1000, 1000
 
 local stream, config = KEYS[1], KEYS[2]
 local nowMs, max, exact = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
 local settings = call('HMGET', config, 'maxAgeMs', 'maxLength', 'unfinished', 'deleteAcknowledged', 'maxMessageBytes',
   'largestMessageBytes')
 local unfinished = settings[3] or 'keep'
-local copies = fitting(MAX_COPIES, STEP_BYTES, largestMessage(settings[5], settings[6]))
+local largest = largestMessage(settings[5], settings[6])
+local step = fitting(100, STEP_BYTES, largest)
 local cut, maxLength, deleteAcknowledged
-if ARGV[5] == 'given' then
-  cut, maxLength = ARGV[6] ~= '' and ARGV[6] or nil, tonumber(ARGV[7])
+if ARGV[4] == 'given' then
+  cut, maxLength = ARGV[5] ~= '' and ARGV[5] or nil, tonumber(ARGV[6])
 else
   if settings[1] then cut = string.format('%.0f-0', math.max(0, nowMs - tonumber(settings[1]))) end
   maxLength = tonumber(settings[2] or nil)
   deleteAcknowledged = settings[4] == '1'
 end
-if not cut and not maxLength and not deleteAcknowledged then return reply({ 0, 0, 0, 0, {} }) end
+if not cut and not maxLength and not deleteAcknowledged then return reply({ 0, 0, 0, 0, {}, {} }) end
 
 local groups, watermark = findNeeded(stream)
-local trimmed, more, took, again = 0, false, 0, false
+local trimmed, more = 0, false
 local function add(count, isMore)
   trimmed, more = trimmed + count, more or isMore
 end
 
 -- What all groups are done with.
-if deleteAcknowledged and #groups > 0 then add(trimBelow(stream, watermark, max, exact)) end
-if cut and not more then add(trimBelow(stream, less(cut, watermark) and cut or watermark, max, exact)) end
-if maxLength and not more then add(trimToLength(stream, maxLength, watermark, max, exact)) end
+if deleteAcknowledged and #groups > 0 then add(trimBelow(stream, watermark, max, exact, step)) end
+if cut and not more then add(trimBelow(stream, less(cut, watermark) and cut or watermark, max, exact, step)) end
+if maxLength and not more then add(trimToLength(stream, maxLength, watermark, max, exact, step)) end
+
+-- Redis counts rightly for whoever has read all: noted, as what it has read goes.
+local function noteCounted()
+  local fields = {}
+  for i, group in ipairs(groups) do fields[i] = 'counted:' .. group.name end
+  if trimmed == 0 or #fields == 0 or #fields > 1000 then return end
+  local known, noted = call('HMGET', config, unpack(fields)), {}
+  for i, group in ipairs(groups) do
+    if group.lag == 0 and known[i] and known[i] ~= group.lastDelivered then
+      noted[#noted + 1], noted[#noted + 2] = fields[i], group.lastDelivered
+    end
+  end
+  if #noted > 0 then call('HSET', config, unpack(noted)) end
+end
+noteCounted()
 
 -- Whether the oldest entry would go, were it not for a group.
 local function isOver()
@@ -57,7 +74,7 @@ local function isOver()
   return (cut and less(first, cut)) or (maxLength and call('XLEN', stream) > maxLength) or false
 end
 
-local keptFor = {}
+local keptFor, unnamed = {}, {}
 local deadLettered, dropped = 0, 0
 
 -- Takes a range off a group's PEL; each page is handed over first.
@@ -74,20 +91,70 @@ local function settlePending(group, last, onPage)
   return taken
 end
 
-local function copyAndTrim()
-  local excess = maxLength and call('XLEN', stream) - maxLength or 0
-  local entries = call('XRANGE', stream, '-', '+', 'COUNT', copies)
-  local taken = {}
-  for i, entry in ipairs(entries) do
-    if (cut and less(entry[1], cut)) or i <= excess then taken[i] = entry else break end
+-- For a group that now lies behind the first entry, Redis' count is put right: what it has lost was told above.
+local function putRight(lastBefore)
+  local info
+  for _, group in ipairs(groups) do
+    if less(group.lastDelivered, lastBefore) then
+      info = info or streamInfo(stream)
+      local first = info['first-entry'] and info['first-entry'][1]
+      if not first or less(group.lastDelivered, first) then
+        local keys = { stream = stream, config = config }
+        setPosition(keys, 'SETID', group.name, group.lastDelivered, countAt(keys, info, group.lastDelivered))
+        call('HSET', config, 'counted:' .. group.name, countedAt(info, group.lastDelivered))
+      end
+    end
   end
+end
+
+-- Reads the oldest entries that are to go, as many as one step may copy, by what they really weigh.
+-- @param copiesEach how many copies each of them makes at most
+local function readOldest(copiesEach)
+  local excess = maxLength and call('XLEN', stream) - maxLength or 0
+  local taken, bytes, from = {}, 0, '-'
+  local most = math.max(1, math.min(MAX_READ, math.floor(MAX_COPIES / copiesEach)))
+  while #taken < most and bytes * copiesEach < STEP_BYTES do
+    local wanted = math.min(step, most - #taken)
+    local page = call('XRANGE', stream, from, '+', 'COUNT', wanted)
+    for _, entry in ipairs(page) do
+      if not ((cut and less(entry[1], cut)) or #taken < excess) then return taken, false end
+      if bytes * copiesEach >= STEP_BYTES then return taken, true end
+      taken[#taken + 1] = entry
+      for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+    end
+    if #page < wanted then return taken, false end
+    from = '(' .. page[#page][1]
+  end
+  return taken, true
+end
+
+local function copyAndTrim()
+  local behind, keysOf = {}, {}
+  for i = 7, #ARGV do keysOf[ARGV[i]] = { dead = KEYS[2 * i - 11], deadIndex = KEYS[2 * i - 10] } end
+  for _, group in ipairs(groups) do
+    if not keysOf[group.name] then unnamed[#unnamed + 1] = group.name else behind[#behind + 1] = group end
+  end
+  if #unnamed > 0 then
+    more = true
+    return
+  end
+  -- A key of another type: found before anything is written.
+  for _, group in ipairs(behind) do
+    local keys = keysOf[group.name]
+    call('XLEN', keys.dead)
+    call('ZCARD', keys.deadIndex)
+  end
+  local taken, mayBeMore = readOldest(math.max(1, #behind))
+  if #taken == 0 then return end
   local last = taken[#taken][1]
+  local lastBefore = streamInfo(stream)['last-generated-id']
   local isTaken = {}
   for _, entry in ipairs(taken) do isTaken[entry[1]] = true end
   beginWriting({ stream = stream }, groups[1].name)
-  for _, group in ipairs(groups) do
+  for _, group in ipairs(behind) do
     if not less(last, group.needed) then
-      local keys = { stream = stream, config = config, dead = ARGV[4] .. group.name }
+      local keys = keysOf[group.name]
+      keys.stream, keys.config = stream, config
       local pending = {}
       settlePending(group, last, function(page)
         for _, entry in ipairs(page) do
@@ -98,66 +165,59 @@ local function copyAndTrim()
             })
           end
         end
-        for _, entry in ipairs(taken) do
-          local held = pending[entry[1]]
-          local isNew = less(group.lastDelivered, entry[1])
-          if not group.copied then group.copied = {} end
-          if (held or isNew) and not group.copied[entry[1]] then
-            group.copied[entry[1]] = true
-            deadLetter(keys, group.name, {
-              id = entry[1], fields = entry[2], reason = 'trimmed',
-              deliveries = held and held[4] or 0, consumer = held and held[2] or '',
-            })
-            deadLettered = deadLettered + 1
-          end
-        end
       end)
+      for _, entry in ipairs(taken) do
+        local held = pending[entry[1]]
+        if held or less(group.lastDelivered, entry[1]) then
+          deadLetter(keys, group.name, {
+            id = entry[1], fields = entry[2], reason = 'trimmed',
+            deliveries = held and held[4] or 0, consumer = held and held[2] or '',
+          })
+          deadLettered = deadLettered + 1
+        end
+      end
+      indexDeadLetters(keys)
     end
   end
   -- Nothing comes after the very last id.
   local cutAll = last == NO_LIMIT
   local count = call('XTRIM', stream, cutAll and 'MAXLEN' or 'MINID', '=', cutAll and 0 or after(last))
-  add(count, #taken == copies)
-end
-
--- Notes what a trim took from a group, together with what earlier trims took.
-local function noteGap(group, fromId, toId, messages)
-  local before = call('HGET', config, 'gap:' .. group.name)
-  local gap = readGap(before) or { fromId = fromId, messages = 0 }
-  gap.toId, gap.messages = toId, gap.messages + messages
-  call('HSET', config, 'gap:' .. group.name, cjson.encode(gap))
-  call('HINCRBY', config, 'dropped:' .. group.name, messages)
+  putRight(lastBefore)
+  add(count, mayBeMore)
 end
 
 local function dropAndTrim()
   local firstBefore, lengthBefore = firstId(stream), call('XLEN', stream)
   local count, isMore = 0, false
-  if cut then count, isMore = trimBelow(stream, cut, max, exact) end
+  if cut then count, isMore = trimBelow(stream, cut, max, exact, step) end
   if maxLength and not isMore then
-    local byLength, moreByLength = trimToLength(stream, maxLength, NO_LIMIT, max, exact)
+    local byLength, moreByLength = trimToLength(stream, maxLength, NO_LIMIT, max, exact, step)
     count, isMore = count + byLength, moreByLength
   end
   add(count, isMore)
   if count == 0 then return end
-  local first = firstId(stream)
-  local length = call('XLEN', stream)
+  local info = streamInfo(stream)
+  local first, lastGenerated = info['first-entry'] and info['first-entry'][1], info['last-generated-id']
+  local length = info.length
   for _, group in ipairs(groups) do
     if not first or less(group.needed, first) then
       -- The last id that is gone: right before the first one left.
-      local last = first and before(first) or streamInfo(stream)['last-generated-id']
+      local last = first and before(first) or lastGenerated
       local lost = settlePending(group, last)
       if not first or less(group.lastDelivered, first) then
         -- All that is left is new to it: what went is its lag less that. Redis' lag is right only
-        -- for a group not behind the first entry; without a lag, assume the most it can be.
+        -- for a group not behind the first entry, and never above what there was; without a lag, assume the most.
         local isBehind = less(group.lastDelivered, firstBefore)
-        lost = lost + math.max(0, (isBehind and lengthBefore or group.lag or (count + length)) - length)
+        local lag = isBehind and lengthBefore or math.min(group.lag or lengthBefore, lengthBefore)
+        lost = lost + math.max(0, lag - length)
       end
       if lost > 0 then
         dropped = dropped + lost
-        noteGap(group, group.needed, last, lost)
+        noteGap(config, group.name, group.needed, last, lost)
       end
     end
   end
+  putRight(lastGenerated)
 end
 
 if not more and isOver() then
@@ -175,6 +235,6 @@ if not more and isOver() then
     end
   end
 end
-return reply({ trimmed, more and 1 or 0, deadLettered, dropped, keptFor })
+return reply({ trimmed, more and 1 or 0, deadLettered, dropped, keptFor, unnamed })
 `,
 );

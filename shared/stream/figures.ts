@@ -1,10 +1,12 @@
+import { compareIds } from "../ids.ts";
 import { type StreamKeys, streamKeys } from "../keys.ts";
-import { type Reply, ReplyError } from "../redis/connection.ts";
-import type { Redis } from "../redis/redis.ts";
+import { type Outcome, type Reply, ReplyError } from "../redis/connection.ts";
+import type { Call, Redis } from "../redis/redis.ts";
 import { asArray, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
+import type { StreamFacts } from "../redis/xinfo.ts";
 import { streamFiguresScript } from "../scripts/stream-figures.lua.ts";
-import { findLag, type GroupInfo } from "./inspect.ts";
+import { decodeSideCounts, findLag, type GroupInfo, NOTHING_ASIDE, sideCountsCall } from "./inspect.ts";
 import { isNoSuchKey } from "./missing.ts";
 import { registeredNames } from "./registry.ts";
 
@@ -39,7 +41,7 @@ export interface AllFigures {
   readonly errors: number;
 }
 
-/** Streams in one round trip. With {@link MAX_STREAMS}, 40 of the 50 round trips of the free plan. */
+/** Streams in one round trip. With {@link MAX_STREAMS}, 41 of the 50 round trips of the free plan. */
 const STREAMS_AT_ONCE = 250;
 const MAX_STREAMS = 10_000;
 
@@ -51,30 +53,87 @@ export async function readAllFigures(redis: Redis, keyPrefix: string): Promise<A
   const { names, registered } = await registeredNames(redis, keyPrefix, MAX_STREAMS);
   const streams: StreamFigures[] = [];
   let errors = Math.max(0, registered - names.length);
-  for (let i = 0; i < names.length; i += STREAMS_AT_ONCE) {
+  let open: readonly OpenFigures[] = [];
+  // What lies beside a stream is asked for together with the next streams' figures.
+  for (let i = 0; i < names.length || open.length > 0; i += STREAMS_AT_ONCE) {
     const some = names.slice(i, i + STREAMS_AT_ONCE);
-    const outcomes = await redis.pipeline(some.map((name) => figuresCall(streamKeys(keyPrefix, name))));
-    for (const [at, name] of some.entries()) {
-      const outcome = outcomes[at] ?? null;
+    const further = open.flatMap((figures) => furtherCalls(keyPrefix, figures));
+    const calls = some.map((name) => figuresCall(streamKeys(keyPrefix, name)));
+    const outcomes = await redis.pipeline([...further, ...calls]);
+    streams.push(...completed(open, outcomes.slice(0, further.length)));
+    const read = some.map((name, at) => ({ name, outcome: outcomes[further.length + at] ?? null }));
+    const found: OpenFigures[] = [];
+    for (const { name, outcome } of read) {
       if (!(outcome instanceof ReplyError)) {
-        const { figures, unnamed } = decodeFigures(name, outcome);
-        streams.push(figures);
-        errors += unnamed;
+        const figures = decodeFigures(name, outcome);
+        found.push(figures);
+        errors += figures.unnamed;
         // No stream yet, or no longer: about to be created or forgotten.
       } else if (!isNoSuchKey(outcome)) errors += 1;
     }
+    open = found;
   }
   return { streams, registered, errors };
 }
 
-/** Reads the figures of one stream and of all its groups. */
+/** Reads the figures of one stream and of all its groups, but for what lies beside it. */
 export function figuresCall(keys: StreamKeys): ScriptCall {
-  return { script: streamFiguresScript, keys: [keys.stream], args: [keys.dead(""), keys.againDue("")] };
+  return { script: streamFiguresScript, keys: [keys.stream, keys.config], args: [] };
 }
 
-/** @returns the figures, and how many groups are left out: names that are not UTF-8 may look like another's */
-export function decodeFigures(name: string, reply: Reply): { figures: StreamFigures; unnamed: number } {
-  const [length, lastGenerated, first = null, last = null, rows] = asArray(reply);
+/** A stream's figures without those of dead letters and side stores. */
+interface OpenFigures {
+  readonly stream: Omit<StreamFigures, "groups">;
+  readonly groups: readonly OpenGroup[];
+  /** How many groups are left out: names that are not UTF-8 may look like another's. */
+  readonly unnamed: number;
+}
+
+interface OpenGroup extends Omit<GroupFigures, "inHand" | "delayed" | "deadLetters"> {
+  readonly hasDeadLetters: boolean;
+  readonly hasSideStore: boolean;
+}
+
+/** What is to be asked for besides, in the order in which {@link completed} reads it. */
+function furtherCalls(keyPrefix: string, { stream, groups }: OpenFigures): Call[] {
+  const keys = streamKeys(keyPrefix, stream.name);
+  return groups.flatMap(({ name, hasDeadLetters, hasSideStore }) => [
+    ...(hasDeadLetters ? [["XLEN", keys.dead(name)] as const] : []),
+    ...(hasSideStore ? [sideCountsCall(keys, name)] : []),
+  ]);
+}
+
+function completed(open: readonly OpenFigures[], outcomes: readonly Outcome[]): StreamFigures[] {
+  let next = 0;
+  // A key of another type there counts as none.
+  const take = () => {
+    const outcome = outcomes[next++] ?? null;
+    return outcome instanceof ReplyError ? null : outcome;
+  };
+  return open.map(({ stream, groups }) => ({
+    ...stream,
+    groups: groups.map(({ hasDeadLetters, hasSideStore, ...group }) => {
+      const deadLetters = hasDeadLetters ? take() : null;
+      const side = hasSideStore ? take() : null;
+      const { inHand, delayed, oldestInHandId } = side === null ? NOTHING_ASIDE : decodeSideCounts(side);
+      return {
+        ...group,
+        deadLetters: deadLetters === null ? 0 : asNumber(deadLetters),
+        inHand,
+        delayed,
+        oldestPendingId: olderOf(group.oldestPendingId, oldestInHandId),
+      };
+    }),
+  }));
+}
+
+function olderOf(a: string | null, b: string | null): string | null {
+  if (a === null || b === null) return a ?? b;
+  return compareIds(a, b) < 0 ? a : b;
+}
+
+export function decodeFigures(name: string, reply: Reply): OpenFigures {
+  const [length, lastGenerated, first = null, last = null, added = null, deleted = null, rows] = asArray(reply);
   const stream = {
     name,
     length: asNumber(length),
@@ -82,25 +141,28 @@ export function decodeFigures(name: string, reply: Reply): { figures: StreamFigu
     lastId: asTextOrNull(last),
     lastGeneratedId: asText(lastGenerated),
   };
-  const decoded = asArray(rows).map((row) => decodeGroup(row, stream));
+  const facts = { ...stream, added: asNumberOrNull(added), maxDeletedId: asTextOrNull(deleted) };
+  const decoded = asArray(rows).map((row) => decodeGroup(row, facts));
   const groups = [...new Map(decoded.map((group) => [group.name, group])).values()];
-  return { figures: { ...stream, groups }, unnamed: decoded.length - groups.length };
+  return { stream, groups, unnamed: decoded.length - groups.length };
 }
 
-function decodeGroup(row: Reply, { length, firstId, lastGeneratedId }: Omit<StreamFigures, "groups">): GroupFigures {
-  const [name, consumers, pending, delivered, entriesRead, lag, oldest, deadLetters, inHand, delayed] = asArray(row);
+type Facts = Omit<StreamFigures, "groups"> & Pick<StreamFacts, "added" | "maxDeletedId">;
+
+function decodeGroup(row: Reply, stream: Facts): OpenGroup {
+  const [name, consumers, pending, delivered, readReply, lag, oldest, countedReply = null, dead, side] = asArray(row);
   const lastDeliveredId = asText(delivered);
-  const lastId = lastGeneratedId === "0-0" ? null : lastGeneratedId;
+  const lastId = stream.lastGeneratedId === "0-0" ? null : stream.lastGeneratedId;
+  const [read, counted] = [asNumberOrNull(readReply), asTextOrNull(countedReply)];
   return {
     name: asText(name),
     consumers: asNumber(consumers),
     pending: asNumber(pending),
     lastDeliveredId,
-    entriesRead: asNumberOrNull(entriesRead),
-    ...findLag({ lag: asNumberOrNull(lag), lastDeliveredId }, { length, firstId, lastId }),
+    entriesRead: read,
+    ...findLag({ lag: asNumberOrNull(lag), read, lastDeliveredId, counted }, { ...stream, lastId }),
     oldestPendingId: asTextOrNull(oldest),
-    deadLetters: asNumber(deadLetters),
-    inHand: asNumber(inHand),
-    delayed: asNumber(delayed),
+    hasDeadLetters: dead === 1,
+    hasSideStore: side === 1,
   };
 }

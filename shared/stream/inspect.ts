@@ -1,8 +1,11 @@
 import { compareIds, timeOfId } from "../ids.ts";
-import type { Command, Reply } from "../redis/connection.ts";
-import { unwrap } from "../redis/redis.ts";
+import type { StreamKeys } from "../keys.ts";
+import type { Reply } from "../redis/connection.ts";
+import { type Call, unwrap } from "../redis/redis.ts";
 import { asArray, asMap, asNumber, asTextOrNull } from "../redis/reply.ts";
+import type { ScriptCall } from "../redis/script.ts";
 import { decodeGroupFacts, decodeStreamFacts, type GroupFacts, type StreamFacts } from "../redis/xinfo.ts";
+import { sideCountsScript } from "../scripts/side-counts.lua.ts";
 import { probeGroup, unknownGroup, unwrapOfStream } from "./missing.ts";
 import { type Page, type PageQuery, pageByName } from "./page.ts";
 import {
@@ -101,81 +104,114 @@ async function readSnapshot(stream: EventStream): Promise<Snapshot> {
   return { facts, groups: decodeGroupFacts(unwrap(groups)), settings: asMap(unwrap(config)) };
 }
 
-/** One more round trip, and four commands for each group. */
+/** One more round trip; two commands for each group, and a script where it has a side store. */
 async function describeGroups(
   stream: EventStream,
   { facts, settings }: Snapshot,
   groups: readonly GroupFacts[],
   nowMs: number,
 ): Promise<GroupInfo[]> {
-  const { length, firstId, lastGeneratedId } = facts;
-  const details = await groupDetails(stream, groups, nowMs);
-  return groups.map((group, i) => ({
-    ...group,
-    ...findLag(group, { length, firstId, lastId: lastIdOf(lastGeneratedId) }),
-    pending: group.pending + (details[i]?.inHand ?? 0),
-    delayed: details[i]?.delayed ?? 0,
-    oldestPendingMs: details[i]?.oldestPendingMs ?? null,
-    deadLetters: details[i]?.deadLetters ?? 0,
-    ...decodeGroupGap(settings, group.name),
-    config: decodeGroupConfig(settings, group.name),
-  }));
-}
-
-interface GroupDetails {
-  readonly oldestPendingMs: number | null;
-  readonly deadLetters: number;
-  /** What was handed out of the side store and not settled. */
-  readonly inHand: number;
-  readonly delayed: number;
-}
-
-async function groupDetails(
-  stream: EventStream,
-  groups: readonly { readonly name: string }[],
-  nowMs: number,
-): Promise<GroupDetails[]> {
-  const { keys, redis } = stream;
-  const outcomes = await redis.pipeline(
-    groups.flatMap(({ name }): Command[] => [
-      probeGroup(stream, name),
-      ["XLEN", keys.dead(name)],
-      // The side store: what is handed out has negative scores, what waits positive ones.
-      ["ZCOUNT", keys.againDue(name), "-inf", "(0"],
-      ["ZCOUNT", keys.againDue(name), "(0", "(1e15"],
-    ]),
-  );
-  return groups.map((_, i) => {
-    const [summary = null, deadLetters, inHand, delayed] = outcomes.slice(4 * i, 4 * i + 4).map(unwrap);
-    const oldest = asTextOrNull(asArray(summary)[1]);
+  const calls = groups.map(({ name }) => detailCalls(stream, name, settings.has(`againDue:${name}`)));
+  const outcomes = await stream.redis.pipeline(calls.flat());
+  return groups.map((group, i) => {
+    const from = calls.slice(0, i).reduce((sum, { length }) => sum + length, 0);
+    const details = decodeDetails(outcomes.slice(from, from + (calls[i]?.length ?? 0)).map(unwrap));
+    const { name, consumers, lastDeliveredId } = group;
+    const counted = asTextOrNull(settings.get(`counted:${name}`) ?? null);
+    const oldest = [details.oldestPendingId, details.oldestInHandId].flatMap((id) => (id === null ? [] : timeOfId(id)));
     return {
-      oldestPendingMs: oldest === null ? null : Math.max(0, nowMs - timeOfId(oldest)),
-      deadLetters: asNumber(deadLetters),
-      inHand: asNumber(inHand),
-      delayed: asNumber(delayed),
+      name,
+      consumers,
+      lastDeliveredId,
+      ...findLag({ ...group, counted }, { ...facts, lastId: lastIdOf(facts.lastGeneratedId) }),
+      pending: group.pending + details.inHand,
+      delayed: details.delayed,
+      oldestPendingMs: oldest.length === 0 ? null : Math.max(0, nowMs - Math.min(...oldest)),
+      deadLetters: details.deadLetters,
+      ...decodeGroupGap(settings, name),
+      config: decodeGroupConfig(settings, name),
     };
   });
 }
 
+interface GroupDetails extends SideCounts {
+  readonly oldestPendingId: string | null;
+  readonly deadLetters: number;
+}
+
+function detailCalls(stream: EventStream, group: string, hasSideStore: boolean): Call[] {
+  const calls: Call[] = [probeGroup(stream, group), ["XLEN", stream.keys.dead(group)]];
+  return hasSideStore ? [...calls, sideCountsCall(stream.keys, group)] : calls;
+}
+
+function decodeDetails([summary = null, deadLetters, side]: readonly Reply[]): GroupDetails {
+  const counts = side === undefined ? NOTHING_ASIDE : decodeSideCounts(side);
+  return { ...counts, oldestPendingId: asTextOrNull(asArray(summary)[1]), deadLetters: asNumber(deadLetters) };
+}
+
+/** How much lies in a group's side store. */
+export interface SideCounts {
+  /** Handed out of it and not settled. */
+  readonly inHand: number;
+  /** Waiting to be handed out. */
+  readonly delayed: number;
+  /** The oldest message of those in hand. */
+  readonly oldestInHandId: string | null;
+}
+
+export const NOTHING_ASIDE: SideCounts = { inHand: 0, delayed: 0, oldestInHandId: null };
+
+export function sideCountsCall(keys: StreamKeys, group: string): ScriptCall {
+  return { script: sideCountsScript, keys: [keys.againDue(group)], args: [] };
+}
+
+export function decodeSideCounts(reply: Reply): SideCounts {
+  const [inHand, delayed, oldest = null] = asArray(reply);
+  return { inHand: asNumber(inHand), delayed: asNumber(delayed), oldestInHandId: asTextOrNull(oldest) };
+}
+
+/** What tells a group's lag. */
+export interface LagFacts extends Pick<GroupFacts, "lag" | "read" | "lastDeliveredId"> {
+  /** Up to where Redis' count was found to be right: see `scripts/parts/position.lua.ts`. */
+  readonly counted: string | null;
+}
+
 /**
- * The lag. At both ends of the stream it follows from the ids; Redis' own figure is wrong for a group whose next entries
- * were trimmed, and nil after XDEL and after a start in the middle (https://redis.io/docs/latest/commands/xinfo-groups/):
- * there it is estimated by time.
+ * The lag. At both ends of the stream it follows from the ids. In between it is Redis' own figure, which is exact only as
+ * long as nothing that the group had not read was trimmed or deleted: Redis goes on counting that as to come
+ * (https://redis.io/docs/latest/commands/xinfo-groups/). Trims take the oldest, so nothing was if the first entry is not
+ * beyond the place up to which the count was found to be right, and no deleted id is. Otherwise it is an upper bound, and
+ * so is the length; without any figure it is estimated by time.
  */
 export function findLag(
-  group: { readonly lag: number | null; readonly lastDeliveredId: string },
+  { lag, read, lastDeliveredId, counted }: LagFacts,
   {
     length,
     firstId,
     lastId,
-  }: { readonly length: number; readonly firstId: string | null; readonly lastId: string | null },
+    added,
+    maxDeletedId,
+  }: Pick<StreamFacts, "length" | "firstId" | "added" | "maxDeletedId"> & { readonly lastId: string | null },
 ): Pick<GroupInfo, "lag" | "lagIs"> {
-  const { lastDeliveredId } = group;
   if (firstId === null || lastId === null || compareIds(lastDeliveredId, lastId) >= 0)
     return { lag: 0, lagIs: "exact" };
   if (compareIds(lastDeliveredId, firstId) < 0) return { lag: length, lagIs: "exact" };
-  if (group.lag !== null) return { lag: group.lag, lagIs: "exact" };
+  const isCounted =
+    counted !== null &&
+    maxDeletedId !== null &&
+    compareIds(firstId, counted) <= 0 &&
+    compareIds(maxDeletedId, counted) <= 0;
+  if (lag !== null && isCounted) return { lag, lagIs: "exact" };
+  // The first entry is behind the group; and it has not read the last one that was given out, be it there or not.
+  const bounds = [
+    length - 1,
+    ...(lag === null ? [] : [lag]),
+    ...(added === null || read === null ? [] : [added - read]),
+  ];
+  const most = Math.max(0, Math.min(...bounds));
+  if (lag !== null) return { lag: most, lagIs: "estimated" };
   const [first, delivered, last] = [timeOfId(firstId), timeOfId(lastDeliveredId), timeOfId(lastId)];
-  if (last === first) return { lag: null, lagIs: "unknown" };
-  return { lag: Math.round((length * (last - delivered)) / (last - first)), lagIs: "estimated" };
+  if (last === first) return most === 0 ? { lag: 0, lagIs: "estimated" } : { lag: null, lagIs: "unknown" };
+  const byTime = Math.round((length * (last - delivered)) / (last - first));
+  return { lag: Math.min(most, byTime), lagIs: "estimated" };
 }

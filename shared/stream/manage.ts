@@ -63,16 +63,28 @@ export async function configureStream(
  * @throws {WeirError} `unknown-stream`
  */
 export async function deleteStream(stream: EventStream): Promise<void> {
-  const { keys, redis, registry, name } = stream;
+  const { redis, registry, name } = stream;
   const registered = asTextOrNull(await redis.send(["ZSCORE", registry, name]));
-  const deleted = await redis.send({
-    script: deleteStreamScript,
-    keys: [keys.stream, keys.config, keys.clock],
-    args: [keys.dead(""), keys.again(""), keys.againDue(""), keys.deadIndex("")],
-  });
+  const deleted = await deleteNaming(stream, []);
   // The registry last: a crash in between leaves a name that the reaper forgets. A PUT in between registers it anew.
   if (registered !== null) await redis.send(forgetCall(stream, registered));
-  if (deleted !== 1) throw unknownStream(stream);
+  if (!deleted) throw unknownStream(stream);
+}
+
+/**
+ * A script may touch only keys that it is given, and those of a group hold its name: which groups there are, it tells.
+ * @returns whether there was a stream
+ */
+async function deleteNaming(stream: EventStream, groups: readonly string[]): Promise<boolean> {
+  const { keys } = stream;
+  const ofGroups = groups.flatMap((group) => groupKeys(stream, group).slice(2, 6));
+  const answer = await stream.redis.send({
+    script: deleteStreamScript,
+    keys: [keys.stream, keys.config, keys.clock, ...ofGroups],
+    args: groups,
+  });
+  if (!Array.isArray(answer)) return answer === 1;
+  return deleteNaming(stream, [...groups, ...answer.map(asText)]);
 }
 
 /**
@@ -88,10 +100,11 @@ export async function configureGroup(
   start: Position | undefined,
   patch: GroupPatch,
 ): Promise<{ created: boolean }> {
+  const { keys } = stream;
   const fields = Object.fromEntries(Object.entries(patch).map(([name, value]) => [`${name}:${group}`, value]));
   const outcome = await stream.redis.send({
     script: configureGroupScript,
-    keys: [stream.keys.stream, stream.keys.config, stream.keys.again(group), stream.keys.againDue(group)],
+    keys: [keys.stream, keys.config, keys.again(group), keys.againDue(group), keys.clock],
     args: [
       group,
       nameOfStart(start),
@@ -100,6 +113,7 @@ export async function configureGroup(
       JSON.stringify(GROUP_FIELDS.filter((field) => field !== "deadSince")),
       GROUP_DEFAULTS.backoff.minMs,
       GROUP_DEFAULTS.backoff.maxMs,
+      GROUP_DEFAULTS.ackWaitMs,
       ...patchArguments(fields),
     ],
   });

@@ -33,16 +33,25 @@ export interface Trimmed {
   readonly deadLettered: number;
   readonly dropped: number;
   readonly keptFor: readonly KeptFor[];
+  /** Groups whose dead letters it needs the keys of: to be named by the next step. */
+  readonly unnamed: readonly string[];
 }
 
-/** One step of trimming by the stream's settings, as a call: the reaper puts many into one round trip. */
-export function trimCall({ keys }: EventStream, nowMs: number): ScriptCall {
-  const args = [nowMs, TRIM_STEP, 1, keys.dead(""), "settings"];
-  return { script: trimScript, keys: [keys.stream, keys.config], args };
+/**
+ * One step of trimming by the stream's settings, as a call: the reaper puts many into one round trip.
+ * @param groups those of the stream
+ */
+export function trimCall(stream: EventStream, groups: readonly string[], nowMs: number): ScriptCall {
+  return stepCall(stream, groups, [nowMs, TRIM_STEP, 1, "settings", "", ""]);
+}
+
+function stepCall({ keys }: EventStream, groups: readonly string[], args: readonly (string | number)[]): ScriptCall {
+  const ofGroups = groups.flatMap((group) => [keys.dead(group), keys.deadIndex(group)]);
+  return { script: trimScript, keys: [keys.stream, keys.config, ...ofGroups], args: [...args, ...groups] };
 }
 
 export function decodeTrimmed(reply: Reply): Trimmed {
-  const [trimmed, more, deadLettered, dropped, keptFor] = asArray(reply);
+  const [trimmed, more, deadLettered, dropped, keptFor, unnamed] = asArray(reply);
   return {
     trimmed: asNumber(trimmed),
     more: more === 1,
@@ -52,6 +61,7 @@ export function decodeTrimmed(reply: Reply): Trimmed {
       const [group, fromId] = asArray(row);
       return { group: asText(group), fromId: asText(fromId) };
     }),
+    unnamed: asArray(unnamed).map(asText),
   };
 }
 
@@ -65,13 +75,14 @@ export async function trimNow(
   { maxLength, minId, olderThanMs, exact }: TrimRequest,
   nowMs: number,
 ): Promise<{ trimmed: number; keptFor: readonly KeptFor[] }> {
-  const { keys, redis } = stream;
   const belowId = olderThanMs === undefined ? (minId ?? "") : `${Math.max(0, nowMs - olderThanMs)}-0`;
-  const args = [nowMs, TRIM_STEP, exact ? 1 : 0, keys.dead(""), "given", belowId, maxLength ?? ""];
+  const args = [nowMs, TRIM_STEP, exact ? 1 : 0, "given", belowId, maxLength ?? ""];
+  const groups = new Set<string>();
   for (let trimmed = 0; ; ) {
-    const [outcome = null] = await redis.pipeline([{ script: trimScript, keys: [keys.stream, keys.config], args }]);
+    const [outcome = null] = await stream.redis.pipeline([stepCall(stream, [...groups], args)]);
     const step = decodeTrimmed(unwrapOfStream(stream, outcome));
     trimmed += step.trimmed;
+    for (const group of step.unnamed) groups.add(group);
     if (!step.more) return { trimmed, keptFor: step.keptFor };
   }
 }

@@ -91,6 +91,7 @@ export const GROUP_FIELDS = [
   "deadSince",
   "gap",
   "dropped",
+  "counted",
 ] as const;
 
 /** What a PUT names: absent is unchanged, null is back to the default. */
@@ -167,5 +168,7 @@ export function decodeGroupGap(hash: ConfigHash, group: string): { gap: Gap | nu
 
 function numberAt<Default>(hash: ConfigHash, field: string, fallback: Default): number | Default {
   const value = hash.get(field);
-  return value === undefined ? fallback : Number(value);
+  const number = value === undefined ? Number.NaN : Number(value);
+  // Another client may have written anything there.
+  return Number.isFinite(number) ? number : fallback;
 }

@@ -1,6 +1,7 @@
 import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
+import { noteCountsScript } from "../scripts/note-counts.lua.ts";
 import { removeIdleConsumersScript } from "../scripts/remove-idle-consumers.lua.ts";
 import { sweepScript } from "../scripts/sweep.lua.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
@@ -30,6 +31,14 @@ export function sweepCall(stream: EventStream, group: string): ScriptCall {
 export function decodeSwept(reply: Reply): Swept {
   const [expired = 0, deadLettered = 0, payloadMissing = 0, more] = asArray(reply).map(asNumber);
   return { expired, deadLettered, payloadMissing, more: more === 1 };
+}
+
+/**
+ * Notes up to where Redis counts rightly what a group has read, and what it has lost to other clients' trims. Answers how many
+ * messages.
+ */
+export function noteCountsCall({ keys }: EventStream, group: string): ScriptCall {
+  return { script: noteCountsScript, keys: [keys.stream, keys.config], args: [group] };
 }
 
 /** Removes consumers that hold nothing and have not worked for that long. Answers how many. */

@@ -186,7 +186,7 @@ test("a run that meets its budget says so, and the next one goes on where it sto
   for (let i = 0; i < 5; i++) await produceNumbers(stream, 1_000);
   for (let i = 0; i < 20; i++) await poll(stream, "g", { consumer: `dead${i}`, batchSize: 250 });
   await age(nativeClient(), stream, "g");
-  const max = { roundTrips: 5, durationMs: 10_000 };
+  const max = { roundTrips: 3, durationMs: 10_000 };
   const first = await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true, max });
   expect(first.complete).toBe(false);
   for (

@@ -386,7 +386,8 @@ test("the reaper in a full Redis frees what is done with, and loses nothing", as
   await settleSome(stream, "g", { acks });
   await poisonRest(stream, acks);
   await fill(stream);
-  await outcomeOf(reap(stream));
+  // Trimming comes before sweeping: what that has done with goes with the next run.
+  for (let i = 0; i < 2; i++) await outcomeOf(reap(stream));
   expect(await streamInfo(stream)).toMatchObject({ length: 0 });
   expect([...(await placesOf(stream)).keys()].sort()).toEqual(stream.ids.slice(4));
   await free(stream);

@@ -11,7 +11,7 @@ async function makeTrimmed(settings: Parameters<typeof configureStream>[1], grou
 }
 
 async function trimAt(stream: TestStream, nowMs: number) {
-  const { trimmed, more } = decodeTrimmed(await stream.redis.send(trimCall(stream, nowMs)));
+  const { trimmed, more } = decodeTrimmed(await stream.redis.send(trimCall(stream, ["g"], nowMs)));
   return { trimmed, more };
 }
 

@@ -37,32 +37,39 @@ function findNeeded(stream)
   return groups, watermark
 end
 
--- Trims whole nodes, cheap and bounded, then the rest exactly: less than NODE entries by default.
-local NODE = 100
-
+-- Trims below an id: by whole nodes, which is cheap, then a bounded number of entries exactly. How much Redis leaves with ~
+-- depends on the size of its nodes, and Upstash may do otherwise: nothing here counts on it.
+-- @param step how many entries one step may read
 -- @return how many it took, and whether there may be more
-function trimBelow(stream, id, max, exact)
+function trimBelow(stream, id, max, exact, step)
   local took = call('XTRIM', stream, 'MINID', '~', id, 'LIMIT', max)
-  if took > max - NODE then return took, true end
-  if exact then took = took + call('XTRIM', stream, 'MINID', '=', id) end
-  return took, false
+  local function isBelow(entry) return entry ~= nil and less(entry[1], id) end
+  if took >= max / 2 or not exact then
+    return took, took > 0 and isBelow(call('XRANGE', stream, '-', '+', 'COUNT', 1)[1])
+  end
+  local entries = call('XRANGE', stream, '-', '+', 'COUNT', step + 1)
+  if not isBelow(entries[1]) then return took, false end
+  local more = isBelow(entries[step + 1])
+  took = took + call('XTRIM', stream, 'MINID', '=', more and entries[step + 1][1] or id)
+  return took, more
 end
 
 -- Trims the oldest to that length, not past the watermark.
+-- @param step how many entries one step may read
 -- @return how many it took, and whether there may be more
-function trimToLength(stream, maxLength, watermark, max, exact)
+function trimToLength(stream, maxLength, watermark, max, exact, step)
   local excess = call('XLEN', stream) - maxLength
   if excess <= 0 or watermark == firstId(stream) then return 0, false end
-  local limit = math.min(excess, max)
-  local took = call('XTRIM', stream, 'MINID', '~', watermark, 'LIMIT', limit)
+  local took = call('XTRIM', stream, 'MINID', '~', watermark, 'LIMIT', math.min(excess, max))
   excess = excess - took
-  local first = excess > 0 and firstId(stream)
-  if not first or not less(first, watermark) or not exact then return took, took > 0 and limit < excess + took end
-  local rest = math.min(excess, NODE)
-  local kept = call('XRANGE', stream, '-', '+', 'COUNT', rest + 1)[rest + 1]
+  if excess <= 0 then return took, false end
+  local entries = call('XRANGE', stream, '-', '+', 'COUNT', math.min(excess, step) + 1)
+  if not entries[1] or not less(entries[1][1], watermark) then return took, false end
+  if took >= max / 2 or not exact then return took, took > 0 end
+  local kept = entries[math.min(excess, step) + 1]
   local cut = kept and less(kept[1], watermark) and kept[1] or watermark
   took = took + call('XTRIM', stream, 'MINID', '=', cut)
-  return took, cut ~= watermark and excess > rest
+  return took, cut ~= watermark and excess > step
 end
 `,
 );

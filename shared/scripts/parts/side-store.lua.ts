@@ -37,6 +37,7 @@ export const sideStore = definePart(
     "inHandOfMessages",
     "readHand",
     "pruneIndex",
+    "oldestInHand",
     "sideIdsOf",
     "hashOf",
     "handOn",
@@ -175,6 +176,13 @@ function readHand(keys, found)
     end
   end
   return there, wrong
+end
+
+-- The oldest message in hand, or nil. Members of the index that stand for nothing are few.
+function oldestInHand(due)
+  local found = call('ZRANGEBYSCORE', due, asMs(INDEX.hand), '(' .. asMs(INDEX.message), 'LIMIT', 0, 100)
+  local there = readHand({ due = due }, found)
+  return there[1] and there[1].id
 end
 
 -- Drops what the index says wrongly of the oldest messages.
