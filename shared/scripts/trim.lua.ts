@@ -186,31 +186,45 @@ local function copyAndTrim()
   add(count, mayBeMore)
 end
 
-local function dropAndTrim()
-  local firstBefore, lengthBefore = firstId(stream), call('XLEN', stream)
+-- Trims by the limits, but not past an id.
+local function takeUpTo(limit, exactly)
   local count, isMore = 0, false
-  if cut then count, isMore = trimBelow(stream, cut, max, exact, step) end
+  if cut then count, isMore = trimBelow(stream, less(cut, limit) and cut or limit, max, exactly, step) end
   if maxLength and not isMore then
-    local byLength, moreByLength = trimToLength(stream, maxLength, NO_LIMIT, max, exact, step)
+    local byLength, moreByLength = trimToLength(stream, maxLength, limit, max, exactly, step)
     count, isMore = count + byLength, moreByLength
   end
-  add(count, isMore)
-  if count == 0 then return end
-  local info = streamInfo(stream)
-  local first, lastGenerated = info['first-entry'] and info['first-entry'][1], info['last-generated-id']
-  local length = info.length
+  return count, isMore
+end
+
+-- Stage by stage, up to where each group has read: what later stages take, that group had not. So the count needs nothing
+-- of Redis' own lag, which may be wrong or missing.
+local function dropAndTrim()
+  local lastGenerated, stages = streamInfo(stream)['last-generated-id'], {}
+  for _, group in ipairs(groups) do stages[#stages + 1] = after(group.lastDelivered) end
+  table.sort(stages, less)
+  local lostFrom, sum = {}, 0
+  for _, limit in ipairs(stages) do
+    local count, isMore = 0, false
+    if not lostFrom[limit] then count, isMore = takeUpTo(limit, true) end
+    sum = sum + count
+    lostFrom[limit] = sum
+    add(count, isMore)
+    if isMore then break end
+  end
+  if not more then
+    local count, isMore = takeUpTo(NO_LIMIT, exact)
+    sum = sum + count
+    add(count, isMore)
+  end
+  if sum == 0 then return end
+  local first = firstId(stream)
   for _, group in ipairs(groups) do
     if not first or less(group.needed, first) then
       -- The last id that is gone: right before the first one left.
       local last = first and before(first) or lastGenerated
-      local lost = settlePending(group, last)
-      if not first or less(group.lastDelivered, first) then
-        -- All that is left is new to it: what went is its lag less that. Redis' lag is right only
-        -- for a group not behind the first entry, and never above what there was; without a lag, assume the most.
-        local isBehind = less(group.lastDelivered, firstBefore)
-        local lag = isBehind and lengthBefore or math.min(group.lag or lengthBefore, lengthBefore)
-        lost = lost + math.max(0, lag - length)
-      end
+      local unread = sum - (lostFrom[after(group.lastDelivered)] or sum)
+      local lost = settlePending(group, last) + unread
       if lost > 0 then
         dropped = dropped + lost
         noteGap(config, group.name, group.needed, last, lost)

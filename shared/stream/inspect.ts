@@ -1,4 +1,4 @@
-import { compareIds, timeOfId } from "../ids.ts";
+import { compareIds, sequenceOfId, timeOfId } from "../ids.ts";
 import type { StreamKeys } from "../keys.ts";
 import type { Reply } from "../redis/connection.ts";
 import { type Call, unwrap } from "../redis/redis.ts";
@@ -210,8 +210,8 @@ export function findLag(
   ];
   const most = Math.max(0, Math.min(...bounds));
   if (lag !== null) return { lag: most, lagIs: "estimated" };
-  const [first, delivered, last] = [timeOfId(firstId), timeOfId(lastDeliveredId), timeOfId(lastId)];
-  if (last === first) return most === 0 ? { lag: 0, lagIs: "estimated" } : { lag: null, lagIs: "unknown" };
-  const byTime = Math.round((length * (last - delivered)) / (last - first));
+  const placeOf = timeOfId(firstId) === timeOfId(lastId) ? sequenceOfId : timeOfId;
+  const [first, delivered, last] = [placeOf(firstId), placeOf(lastDeliveredId), placeOf(lastId)];
+  const byTime = Math.round((length * (last - delivered)) / Math.max(1, last - first));
   return { lag: Math.min(most, byTime), lagIs: "estimated" };
 }

@@ -344,7 +344,7 @@ describe("a consumer that is removed", () => {
 });
 
 describe("seek", () => {
-  test("moves to each kind of position, with the lag right at once", async () => {
+  test("moves to each kind of position, with a lag that is right at once, or says that it is estimated", async () => {
     const g = await group({}, 6);
     await g.settle({ acks: leases((await g.consume()).messages) });
     const at = Number(g.ids[0]?.split("-")[0]);
@@ -359,7 +359,10 @@ describe("seek", () => {
       [at + 3_600_000, expect.any(String), 0],
     ] as const) {
       expect((await expectStatus(g.post("seek", { to }), 200)).json).toEqual({ lastDeliveredId });
-      expect([to, await g.info()]).toMatchObject([to, { lag, lagIs: "exact" }]);
+      const info = await g.info();
+      // In the middle Redis' counts are needed, which the strictest Upstash does not tell.
+      if (to !== g.ids[3] || info.lagIs === "exact") expect([to, info]).toMatchObject([to, { lag, lagIs: "exact" }]);
+      else expect(info).toMatchObject({ lagIs: "estimated" });
     }
     await g.post("seek", { to: g.ids[3] });
     expect((await g.consume()).messages).toMatchObject([
