@@ -32,7 +32,8 @@ local isAtEnd = not less(delivered, last)
 -- In the middle nothing tells.
 if not isAtEnd and first and not less(delivered, first) then return reply(0) end
 
-local counted = call('HGET', keys.config, 'counted:' .. name)
+local noted = call('HGET', keys.config, 'counted:' .. name)
+local counted = (noted or ''):match('^(%d+%-%d+) ')
 local count = countAt(keys, info, delivered)
 -- What was deleted on purpose, and not read before, is no loss.
 local mayBeDeleted
@@ -43,7 +44,7 @@ if lost > 0 then
 end
 if read and count and read ~= count then setPosition(keys, 'SETID', name, delivered, count) end
 local at = countedAt(info, delivered)
-if added and counted ~= at then call('HSET', keys.config, 'counted:' .. name, at) end
+if added and noted ~= at then call('HSET', keys.config, 'counted:' .. name, at) end
 return reply(lost)
 `,
 );

@@ -59,8 +59,9 @@ local function noteCounted()
   if trimmed == 0 or #fields == 0 or #fields > 1000 then return end
   local known, noted = call('HMGET', config, unpack(fields)), {}
   for i, group in ipairs(groups) do
-    if group.lag == 0 and known[i] and known[i] ~= group.lastDelivered then
-      noted[#noted + 1], noted[#noted + 2] = fields[i], group.lastDelivered
+    local counted = group.lastDelivered .. ' -'
+    if group.lag == 0 and known[i] and known[i] ~= counted then
+      noted[#noted + 1], noted[#noted + 2] = fields[i], counted
     end
   end
   if #noted > 0 then call('HSET', config, unpack(noted)) end

@@ -179,9 +179,9 @@ export interface LagFacts extends Pick<GroupFacts, "lag" | "read" | "lastDeliver
 /**
  * The lag. At both ends of the stream it follows from the ids. In between it is Redis' own figure, which is exact only as
  * long as nothing that the group had not read was trimmed or deleted: Redis goes on counting that as to come
- * (https://redis.io/docs/latest/commands/xinfo-groups/). Trims take the oldest, so nothing was if the first entry is not
- * beyond the place up to which the count was found to be right, and no deleted id is. Otherwise it is an upper bound, and
- * so is the length; without any figure it is estimated by time.
+ * (https://redis.io/docs/latest/commands/xinfo-groups/). Nothing was if no more entries are gone than when the count was
+ * found to be right; or, since trims take the oldest, if neither the first entry nor a deleted id is beyond the place up to
+ * which it was. Otherwise it is an upper bound, and so is the length; without any figure it is estimated by time.
  */
 export function findLag(
   { lag, read, lastDeliveredId, counted }: LagFacts,
@@ -196,12 +196,10 @@ export function findLag(
   if (firstId === null || lastId === null || compareIds(lastDeliveredId, lastId) >= 0)
     return { lag: 0, lagIs: "exact" };
   if (compareIds(lastDeliveredId, firstId) < 0) return { lag: length, lagIs: "exact" };
-  const isCounted =
-    counted !== null &&
-    maxDeletedId !== null &&
-    compareIds(firstId, counted) <= 0 &&
-    compareIds(maxDeletedId, counted) <= 0;
-  if (lag !== null && isCounted) return { lag, lagIs: "exact" };
+  const [, countedId, gone] = /^(\d+-\d+) (\d+|-)$/.exec(counted ?? "") ?? [];
+  const isWhole = added !== null && added - length === Number(gone);
+  const isBehind = (id: string | null) => id !== null && countedId !== undefined && compareIds(id, countedId) <= 0;
+  if (lag !== null && (isWhole || (isBehind(firstId) && isBehind(maxDeletedId)))) return { lag, lagIs: "exact" };
   // The first entry is behind the group; and it has not read the last one that was given out, be it there or not.
   const bounds = [
     length - 1,

@@ -8,8 +8,9 @@ import { xinfo } from "./xinfo.lua.ts";
  * Redis does not tell what it has counted, or does not take ENTRIESREAD (Upstash's reference lacks it), it finds the count
  * out by itself once the group has read the first entry or the last.
  *
- * The config's `counted:<group>` is an id: up to there the group has left nothing unread, and what Redis counts is right. It
- * stays right as long as neither trimming nor deleting has passed that id: see `findLag` of `shared/stream/inspect.ts`.
+ * The config's `counted:<group>` says `<id> <entries gone>`: up to there the group has left nothing unread, and what Redis
+ * counts is right. It stays right as long as no more entries are gone, or neither trimming nor deleting has passed that id:
+ * see `findLag` of `shared/stream/inspect.ts`.
  */
 export const position = definePart(
   ["countAt", "setPosition", "countedAt"],
@@ -41,11 +42,13 @@ function setPosition(keys, command, group, after, count)
   return false
 end
 
--- The id to note as counted for a group at that place.
+-- What to note as counted for a group at that place.
 function countedAt(info, after)
-  if after == '$' then return info['last-generated-id'] end
+  if after == '$' then after = info['last-generated-id'] end
   local first = info['first-entry'] and info['first-entry'][1]
-  return first and less(after, first) and first or after
+  if first and less(after, first) then after = first end
+  local added = info['entries-added']
+  return after .. ' ' .. (added and string.format('%.0f', added - info.length) or '-')
 end
 `,
 );
