@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { parseConfig, SETTINGS } from "../shared/config.ts";
 import { WeirError } from "../shared/errors.ts";
+import { parseLiberties } from "./liberties.ts";
 
 /** What `npm start` reads from the environment. */
 export interface StartSettings {
@@ -31,6 +32,8 @@ export function parseStartSettings(env: NodeJS.ProcessEnv): StartSettings | { re
   const reaperIntervalMs = integerAt(env, "REAPER_INTERVAL_MS", interval, faults);
   const transport = env.WEIR_TRANSPORT || "rest";
   if (transport !== "rest" && transport !== "tcp") faults.push(`WEIR_TRANSPORT must be rest or tcp, got ${transport}.`);
+  const liberties = parseLiberties(env.UPSTASH_LIBERTIES);
+  if (typeof liberties === "string") faults.push(liberties);
   const rootToken = env.ROOT_TOKEN || "weir-local";
   const { REDIS_URL, ROOT_TOKEN: _, ...vars } = weirSettings(env);
   faults.push(...configFaults({ ...vars, ROOT_TOKEN: rootToken, REDIS_URL: REDIS_URL ?? "redis://127.0.0.1" }));

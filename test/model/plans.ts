@@ -39,11 +39,21 @@ export type Op =
   | { readonly op: "expire"; readonly group: number; readonly consumer: number | undefined }
   | { readonly op: "expireSide"; readonly group: number }
   | { readonly op: "addGroup"; readonly earliest: boolean }
-  | { readonly op: "delete"; readonly at: number };
+  | { readonly op: "delete"; readonly at: number }
+  /** Another client trims the oldest, read or not. */
+  | { readonly op: "nativeTrim"; readonly count: number }
+  /** Another wait for what is handed out from now on. */
+  | { readonly op: "configure"; readonly group: number; readonly ackWaitMs: number }
+  /** Some time passes: more than the shortest wait, less than the longest. */
+  | { readonly op: "age"; readonly group: number }
+  /** Redis stalls, and a poll is given up meanwhile. */
+  | { readonly op: "stall"; readonly group: number; readonly consumer: number; readonly size: number };
 
 /** One after the other, or all at once. */
 export type Step = Op | { readonly op: "atOnce"; readonly ops: readonly Op[] };
 
+/** The waits that groups may have: nothing in a run takes as long as the shortest. */
+export const WAITS_MS = [60_000, 600_000, 900_000] as const;
 export const CONSUMERS = ["a", "b", "c", "d"] as const;
 /** Where Weir holds what is to be handed out again: an operator may remove it like any consumer. */
 export const HOLDER = "@held:0";
@@ -69,7 +79,11 @@ const settle = fc.array(pick, { maxLength: 4 });
 
 const produce = plain({
   op: fc.constant("produce" as const),
-  count: fc.integer({ min: 1, max: 20 }),
+  // More than a poll looks through where it has little time.
+  count: fc.oneof(
+    { weight: 30, arbitrary: fc.integer({ min: 1, max: 20 }) },
+    { weight: 1, arbitrary: fc.constant(300) },
+  ),
   key: fc.option(fc.nat(2), { nil: undefined, freq: 2 }),
   natively: fc.boolean(),
 });
@@ -112,7 +126,7 @@ const remove = plain({
 const nativeRead = plain({
   op: fc.constant("nativeRead" as const),
   group,
-  count: fc.integer({ min: 1, max: 10 }),
+  count: fc.constantFrom(1, 2, 5, 10, 300),
 });
 const nativeAck = plain({
   op: fc.constant("nativeAck" as const),
@@ -128,6 +142,15 @@ const expire = plain({
 const expireSide = plain({ op: fc.constant("expireSide" as const), group });
 const addGroup = plain({ op: fc.constant("addGroup" as const), earliest: fc.boolean() });
 const deleteOne = plain({ op: fc.constant("delete" as const), at });
+
+const nativeTrim = plain({ op: fc.constant("nativeTrim" as const), count: fc.integer({ min: 1, max: 6 }) });
+const configure = plain({
+  op: fc.constant("configure" as const),
+  group,
+  ackWaitMs: fc.constantFrom(...WAITS_MS),
+});
+const ageSome = plain({ op: fc.constant("age" as const), group });
+const stall = plain({ op: fc.constant("stall" as const), group, consumer, size: fc.constantFrom(1, 20) });
 
 function weighted<Item>(...parts: readonly (readonly [weight: number, arbitrary: fc.Arbitrary<Item>])[]) {
   return fc.oneof(...parts.map(([weight, arbitrary]) => ({ weight, arbitrary })));
@@ -151,6 +174,10 @@ const alone = [
   [4, expireSide],
   [1, addGroup],
   [1, deleteOne],
+  [1, nativeTrim],
+  [2, configure],
+  [2, ageSome],
+  [1, stall],
 ] as const;
 
 const op: fc.Arbitrary<Op> = weighted<Op>(...shared, ...alone);

@@ -1,10 +1,12 @@
 import { randomUUID } from "node:crypto";
 import type { Redis as IoRedis } from "ioredis";
+import { inject } from "vitest";
 import { runReaper } from "../../scheduled/reaper.ts";
 import { type ErrorCode, WeirError } from "../../shared/errors.ts";
 import { compareIds } from "../../shared/ids.ts";
 import { leaseFormat } from "../../shared/lease.ts";
-import type { Redis } from "../../shared/redis/redis.ts";
+import { Redis } from "../../shared/redis/redis.ts";
+import { TcpConnection } from "../../shared/redis/tcp.ts";
 import { claim } from "../../shared/stream/claim.ts";
 import { consume } from "../../shared/stream/consume.ts";
 import { removeConsumer } from "../../shared/stream/consumers.ts";
@@ -19,7 +21,7 @@ import { type EventStream, openStream } from "../../shared/stream/stream.ts";
 import { uniquePrefix } from "../support/redis.ts";
 import { passTimeOfSideStore, WAITING } from "../support/streams.ts";
 import { GroupModel, type Handed, type HandOut, Violation } from "./group-model.ts";
-import { CONSUMERS, HOLDER, NATIVE, type Op, type Pick, type Plan, type Step } from "./plans.ts";
+import { CONSUMERS, HOLDER, NATIVE, type Op, type Pick, type Plan, type Step, WAITS_MS } from "./plans.ts";
 
 const HOUR_MS = 3_600_000;
 /** No lease and no backoff ends by itself while a run lasts. */
@@ -181,6 +183,16 @@ class Run {
         return {};
       case "delete":
         return this.#delete(op);
+      case "nativeTrim":
+        return this.#nativeTrim(op);
+      case "configure":
+        await configureGroup(this.#stream, this.#group(op.group).name, undefined, { ackWaitMs: op.ackWaitMs });
+        return {};
+      case "age":
+        await this.#setIdle(this.#group(op.group), 2 * WAITS_MS[0], ({ idleMs }) => idleMs < WAITS_MS[0]);
+        return {};
+      case "stall":
+        return this.#stall(op, this.#group(op.group), how(this.#group(op.group), this.#consumer(op.consumer)));
     }
   }
 
@@ -398,24 +410,64 @@ class Run {
   /** Lets the leases of one consumer, or of all, end. What has no payload stays: claiming it would drop it. */
   async #expire({ group: number, consumer }: Op & { op: "expire" }): Promise<Told> {
     const group = this.#group(number);
-    const { stream } = this.#stream.keys;
     const only = consumer === undefined ? undefined : this.#consumer(consumer);
+    group.expired(await this.#setIdle(group, 2 * LONG_MS, ({ owner }) => only === undefined || owner === only));
+    return {};
+  }
+
+  /** Sets for how long some entries have been pending. @returns them, those that Weir holds included */
+  async #setIdle(
+    group: GroupModel,
+    forMs: number,
+    isMeant: (entry: { owner: string; idleMs: number }) => boolean,
+  ): Promise<string[]> {
+    const { stream } = this.#stream.keys;
     const pending = await this.#native.xpending(stream, group.name, "-", "+", 10_000);
     const ids: string[] = [];
     const pipeline = this.#native.pipeline();
     for (const entry of pending) {
       if (!Array.isArray(entry)) throw new TypeError("expected a pending entry");
-      const [id, owner, , deliveries] = entry.map(String);
+      const [id, owner, idleMs, deliveries] = entry.map(String);
       if (id === undefined || owner === undefined || deliveries === undefined || this.#deleted.has(id)) continue;
-      if (only !== undefined && owner !== only) continue;
+      if (!isMeant({ owner, idleMs: Number(idleMs) })) continue;
       ids.push(id);
-      // What Weir holds has expired for longer.
+      // What Weir holds has expired, whatever its idle time.
       if (owner.startsWith("@")) continue;
-      const options = ["IDLE", 2 * LONG_MS, "RETRYCOUNT", deliveries, "JUSTID"];
+      const options = ["IDLE", forMs, "RETRYCOUNT", deliveries, "JUSTID"];
       pipeline.call("XCLAIM", stream, group.name, owner, 0, id, ...options);
     }
     await pipeline.exec();
-    group.expired(ids);
+    return ids;
+  }
+
+  /** A poll that its client gives up before Redis, which has stalled, comes to it: it must do nothing. */
+  async #stall({ size }: Op & { op: "stall" }, group: GroupModel, how: HandOut): Promise<Told> {
+    const { consumer } = how;
+    const connection = new TcpConnection({ url: inject("redisUrl"), timeoutMs: 50 });
+    const impatient = openStream(new Redis(connection), this.#prefix, this.#stream.name);
+    // Connected, and the clock is known, before anything stalls.
+    await WAITING.clock.deadline(impatient.redis, 0);
+    await impatient.redis.send(["PING"]);
+    await this.#native.call("CLIENT", "PAUSE", 150, "ALL");
+    const nothing = { acks: [], retries: [], rejects: [], releases: [], extends: [] };
+    const request = { ...nothing, consumer, batchSize: size, recover: false };
+    const context = { ...WAITING, timeoutMs: 50, cache: new SettingsCache(), nowMs: Date.now() };
+    const batch = await consume(impatient, group.name, request, context).catch(() => undefined);
+    await connection.close();
+    await this.#native.ping();
+    const handed = this.#handed(group, consumer, batch?.messages ?? [], size);
+    return { handedOut: each(group, handed, how) };
+  }
+
+  /** As `XADD MAXLEN ~` does: takes the oldest, whoever needs them. */
+  async #nativeTrim({ count }: Op & { op: "nativeTrim" }): Promise<Told> {
+    const ids = await this.#idsInStream();
+    const gone = ids.slice(0, count);
+    await this.#native.call("XTRIM", this.#stream.keys.stream, "MAXLEN", Math.max(0, ids.length - count));
+    for (const id of gone) {
+      this.#deleted.add(id);
+      for (const group of this.#groups) group.deleted(id);
+    }
     return {};
   }
 
