@@ -121,11 +121,11 @@ async function describeGroups(
     const oldest = [details.oldestPendingId, details.oldestInHandId].flatMap((id) => (id === null ? [] : timeOfId(id)));
     return {
       name,
-      consumers,
-      lastDeliveredId,
       ...findLag({ ...group, counted }, { ...facts, lastId: lastIdOf(facts.lastGeneratedId) }),
       pending: group.pending + details.inHand,
       delayed: details.delayed,
+      lastDeliveredId,
+      consumers,
       oldestPendingMs: oldest.length === 0 ? null : Math.max(0, nowMs - Math.min(...oldest)),
       deadLetters: details.deadLetters,
       ...decodeGroupGap(settings, name),
