@@ -125,6 +125,7 @@ const READS = new Set([
   "HMGET",
   "LRANGE",
   "PING",
+  "TIME",
   "TYPE",
   "XINFO",
   "XLEN",

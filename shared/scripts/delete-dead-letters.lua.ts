@@ -1,5 +1,7 @@
 import { defineScript } from "../redis/script.ts";
 import { deadLetters } from "./parts/dead-letter.lua.ts";
+import { messageSize } from "./parts/message-size.lua.ts";
+import { needed } from "./parts/needed.lua.ts";
 import { orderedIds } from "./parts/ordered-id.lua.ts";
 
 /**
@@ -10,15 +12,14 @@ import { orderedIds } from "./parts/ordered-id.lua.ts";
  */
 export const deleteDeadLettersScript = defineScript(
   "delete-dead-letters",
-  [deadLetters, orderedIds],
+  [deadLetters, messageSize, needed, orderedIds],
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], deadIndex = KEYS[4] }
 local group = ARGV[1]
 call('XPENDING', keys.stream, group)
-local NODE = 100
 -- Taken off the index at once.
 local PAGE = 1000
-local deleted, more = 0, 0
+local deleted, more = 0, false
 
 -- The dead letters whose members of the index lie in a range.
 local function indexed(from, to, found)
@@ -36,10 +37,8 @@ if ARGV[2] == 'ids' then
   forgetDeadLetters(keys, found)
 else
   local max = tonumber(ARGV[4])
-  deleted = call('XTRIM', keys.dead, 'MINID', '~', ARGV[3], 'LIMIT', max)
-  -- Less than a node is left: that is done exactly.
-  if deleted > max - NODE then more = 1 else deleted = deleted + call('XTRIM', keys.dead, 'MINID', '=', ARGV[3]) end
-  local gone = more == 0 and ARGV[3] or call('XRANGE', keys.dead, '-', '+', 'COUNT', 1)[1][1]
+  deleted, more = trimBelow(keys.dead, ARGV[3], max, true, stepSize(keys, 100))
+  local gone = more and firstId(keys.dead) or ARGV[3]
   for _ = 1, math.ceil(max / PAGE) do
     local found = indexed('(d ', '(d ' .. ordered(gone), {})
     forgetDeadLetters(keys, found)
@@ -53,6 +52,6 @@ else
   call('UNLINK', keys.dead, keys.deadIndex)
   call('HDEL', keys.config, 'deadSince:' .. group)
 end
-return reply({ deleted, more })
+return reply({ deleted, more and 1 or 0 })
 `,
 );

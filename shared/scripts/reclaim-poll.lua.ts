@@ -91,7 +91,7 @@ for _ = 1, firstHolder and MAX_HOLDERS or 0 do
 end
 more = more or (firstHolder ~= nil and firstHolder <= lastHolder)
 
-local cursor = settings[4] or '-'
+local cursor = readCursor(settings[4])
 local nextCursor, againInMs = cursor, nil
 if hasRoom() then
   local expired

@@ -72,7 +72,7 @@ local function sort(rows)
 end
 
 if pending.all > 0 then
-  local cursor = settings[3] or '-'
+  local cursor = readCursor(settings[3])
   local rows = call('XPENDING', keys.stream, group, cursor, '+', slice)
   local runs, poison, leftOut = sort(rows)
   local nextCursor = leftOut or (#rows < slice and '-') or '(' .. rows[#rows][1]

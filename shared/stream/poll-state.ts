@@ -86,8 +86,10 @@ export function nextPoll(
   result: PollResult,
   nowMs: number,
 ): { state: PollState; pollAfterMs: number } {
-  const { wasReclaim, handedOut, room, hasGap, isUnfinished } = result;
-  const moreWaiting = result.moreWaiting || isUnfinished;
+  const { wasReclaim, handedOut, room, hasGap } = result;
+  // A consumer that is busy with new messages looks on at its usual pace; one that is not, at once.
+  const looksOn = result.isUnfinished && handedOut < room;
+  const moreWaiting = result.moreWaiting || looksOn;
   const idlePolls = handedOut > 0 ? 0 : Math.min((state?.idlePolls ?? 0) + 1, 999_999);
   const known = wasReclaim ? [result.againFromMs] : [result.againFromMs, state?.againFromMs ?? 0];
   const times = known.filter((ms) => ms > 0);
@@ -98,7 +100,7 @@ export function nextPoll(
     fastPolls: wasReclaim ? (moreWaiting ? POLLS_PER_RECLAIM - 2 : 0) : (state?.fastPolls ?? 0) + 1,
     idlePolls,
     // Only Redis knows when a retry is due. Without new messages nothing is lost by looking on at once.
-    reclaimNext: goesIdle || result.hasRetried || (isUnfinished && handedOut < room),
+    reclaimNext: goesIdle || result.hasRetried || looksOn,
     hasGap,
     againFromMs: times.length === 0 ? 0 : Math.min(...times),
     lookedMs: wasReclaim && result.look === LOOK.far ? nowMs : (state?.lookedMs ?? 0),

@@ -13,10 +13,13 @@ import { definePart } from "../../redis/script.ts";
  * keeps its longer lease: the config's `ackWaitBefore:<group>` says `<ackWaitMs> <until when>`.
  */
 export const pending = definePart(
-  ["isHolder", "readAckWait", "leftMs", "decodePending", "findExpired", "pendingOf"],
+  ["isHolder", "readCursor", "readAckWait", "leftMs", "decodePending", "findExpired", "pendingOf"],
   [],
   /* lua */ `
 function isHolder(consumer) return consumer:sub(1, 6) == '@held:' end
+
+-- Where a look goes on; from the beginning if another client wrote something else there.
+function readCursor(text) return (text or ''):match('^%(?%d+%-%d+$') or '-' end
 
 -- @param before the config's ackWaitBefore
 function readAckWait(ms, before, nowMs)
