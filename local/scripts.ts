@@ -8,7 +8,7 @@ import { withUpstashRules } from "./script-rules.ts";
 /**
  * Replaces scripts by their reworded form and digests accordingly. Redis' own script cache stays the only cache: what
  * SCRIPT FLUSH or a restart removed there is NOSCRIPT, whatever is remembered here. A script that somebody loaded past
- * this endpoint runs as it is.
+ * this endpoint runs as it is; where the endpoint is strict, it is NOSCRIPT until its text has come this way.
  */
 export class RewordedScripts {
   readonly #runsAs = new Map<string, string>();
@@ -36,24 +36,31 @@ export class RewordedScripts {
   #replaceText(args: readonly Arg[], at: number, fix: Restore): Planned {
     const script = textOf(args[at]);
     const reworded = withUpstashRules(script, this.#liberties, this.#isStrict);
-    if (reworded === script) return { commands: [args] };
     const sha = digest(script);
+    if (reworded === script) {
+      if (this.#isStrict) this.#runsAs.set(sha, sha);
+      return { commands: [args] };
+    }
     const runsAs = this.#runsAs.get(sha) ?? digest(reworded);
     this.#runsAs.set(sha, runsAs);
     return { commands: [args.with(at, reworded)], reply: onlyReply((reply) => fix(reply, runsAs, sha)) };
   }
 
   #replaceDigests(args: readonly Arg[], from: number, to: number): Planned {
-    if (this.#runsAs.size === 0) return { commands: [args] };
+    if (this.#runsAs.size === 0 && !this.#isStrict) return { commands: [args] };
     const known = textOf(args[from]).toLowerCase();
     const runsAs = this.#runsAs.get(known);
     const replaced = args.map((arg, at) => {
-      return at >= from && at < to ? (this.#runsAs.get(textOf(arg).toLowerCase()) ?? arg) : arg;
+      if (at < from || at >= to) return arg;
+      return this.#runsAs.get(textOf(arg).toLowerCase()) ?? (this.#isStrict ? UNKNOWN : arg);
     });
     if (runsAs === undefined) return { commands: [replaced] };
     return { commands: [replaced], reply: onlyReply((reply) => restoreDigest(reply, runsAs, known)) };
   }
 }
+
+/** No script's digest. */
+const UNKNOWN = "f".repeat(40);
 
 function onlyReply(fix: (reply: Buffer) => Buffer): (replies: readonly Buffer[]) => Buffer {
   return ([reply]) => fix(reply ?? Buffer.alloc(0));

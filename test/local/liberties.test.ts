@@ -143,6 +143,19 @@ redis.call('PING') redis.call('SET', KEYS[2], 'x') return { redis.call('EXISTS',
     expect((await post(strict, "/", ["EVALSHA", sha, 0])).body).toHaveProperty("error");
   });
 
+  it("that was loaded past the endpoint is none, until its text comes this way", async () => {
+    const source = "return redis.call('GET', 'undeclared')";
+    const sha = await native.script("LOAD", source);
+    expect((await post(strict, "/", ["EVALSHA", sha, 0])).body).toMatchObject({
+      error: expect.stringContaining("NOSCRIPT"),
+    });
+    expect((await post(strict, "/", ["SCRIPT", "EXISTS", sha])).body).toEqual({ result: [0] });
+    expect((await post(strict, "/", ["EVAL", "return 7", 0])).body).toEqual({ result: 7 });
+    const { body } = await post(strict, "/", ["SCRIPT", "LOAD", "return 7"]);
+    const plain = typeof body === "object" && body !== null && "result" in body ? body.result : undefined;
+    expect((await post(strict, "/", ["EVALSHA", plain, 0])).body).toEqual({ result: 7 });
+  });
+
   it("is billed what it ran, and nothing of what the endpoint looked at", async () => {
     await strict.resetUsage();
     await evaluate(strict, "redis.call('XINFO', 'STREAM', KEYS[1]) return redis.call('XLEN', KEYS[1])", ["s"]);

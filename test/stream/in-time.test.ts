@@ -9,7 +9,7 @@ import { listPending } from "../../shared/stream/pending.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
 import { type EventStream, openStream } from "../../shared/stream/stream.ts";
 import { type OwnRedis, ownRedis } from "../support/own-redis.ts";
-import { BOTH_TRANSPORTS, type TransportName } from "../support/redis.ts";
+import { BOTH_TRANSPORTS, nativeClient, type TransportName } from "../support/redis.ts";
 import { age, makeStream, poll, produceNumbers } from "../support/streams.ts";
 
 /** How long the polls of these tests wait for Redis. */
@@ -124,6 +124,29 @@ test("whoever waits for a Redis that is slow is told so, and nothing is charged;
     await sleep(200);
   });
   expect(await polled).toMatchObject({ messages: Array(3).fill({ deliveries: 1 }) });
+});
+
+test("a shorter ackWaitMs leaves running leases alone, and holds for what is handed out ten seconds later", async () => {
+  const stream = await makeStream(["g"]);
+  const native = nativeClient();
+  await produceNumbers(stream, 4);
+  await poll(stream, "g", { consumer: "works", batchSize: 2 });
+  await configureGroup(stream, "g", undefined, { ackWaitMs: 1_000 });
+  // Lowered once more: the longest promise counts.
+  await configureGroup(stream, "g", undefined, { ackWaitMs: 2_000 });
+  await configureGroup(stream, "g", undefined, { ackWaitMs: 1_000 });
+  await poll(stream, "g", { consumer: "works", batchSize: 1 });
+  await age(native, stream, "g", 29_000);
+  expect(
+    (await poll(stream, "g", { consumer: "other", batchSize: 3 })).messages.map(({ deliveries }) => deliveries),
+  ).toEqual([1]);
+  const { items } = await listPending(stream, "g", { limit: 9, consumer: "works" });
+  for (const { leaseEndsAt } of items) expect(Math.abs(leaseEndsAt - Date.now() - 1_000)).toBeLessThan(900);
+  // The change was 20 s ago: what was handed out 5 s ago, after it had come to hold, has expired.
+  await native.hset(stream.keys.config, "ackWaitBefore:g", `30000 ${Date.now() - 10_000}`);
+  await age(native, stream, "g", 5_000);
+  const { messages } = await poll(stream, "g", { consumer: "other", batchSize: 9 });
+  expect(messages.map(({ deliveries }) => deliveries)).toEqual([2, 2, 2, 2]);
 });
 
 test("a clock that is set forward, back, and again costs a poll one round trip more each time, and no message", async () => {

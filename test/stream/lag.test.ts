@@ -1,5 +1,6 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, inject, onTestFinished, test } from "vitest";
+import { startUpstash } from "../../local/upstash.ts";
 import { runReaper } from "../../scheduled/reaper.ts";
 import { compareIds } from "../../shared/ids.ts";
 import { listAlerts } from "../../shared/reaper/alerts.ts";
@@ -8,6 +9,8 @@ import { groupInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup, type configureStream } from "../../shared/stream/manage.ts";
 import { seek } from "../../shared/stream/reread.ts";
 import { trimNow } from "../../shared/stream/retention.ts";
+import { openStream } from "../../shared/stream/stream.ts";
+import { openAt } from "../support/own-redis.ts";
 import { BOTH_TRANSPORTS, nativeClient, type TransportName } from "../support/redis.ts";
 import {
   leasesOf,
@@ -132,6 +135,29 @@ test("what was deleted by name is no loss", async () => {
   await read(stream, 10);
   await reap(stream);
   expect(await groupInfo(stream, "g", Date.now())).toMatchObject({ dropped: 0, gap: null, lag: 0 });
+});
+
+test("where ENTRIESREAD is refused, a lag in the middle says that it is estimated, and is exact once all was read", async () => {
+  const endpoint = await startUpstash({
+    redisUrl: inject("redisUrl"),
+    token: "own-token",
+    liberties: new Set(["xinfo-counts"]),
+  });
+  onTestFinished(() => endpoint.close());
+  const own = await makeStream();
+  const stream = { ...openStream(openAt("rest", endpoint.port), own.prefix, own.name), prefix: own.prefix };
+  const ids = await produceNumbers(stream, 20);
+  await configureGroup(stream, "g", { kind: "id", id: ids[9] ?? "" }, {});
+  const { lag, lagIs } = await groupInfo(stream, "g", Date.now());
+  expect(lagIs).toBe("estimated");
+  expect(lag ?? 99).toBeLessThan(20);
+  await read(stream, 10);
+  expect(await groupInfo(stream, "g", Date.now())).toMatchObject({ lag: 0, lagIs: "exact" });
+  await seek(stream, "g", { kind: "first" });
+  expect(await groupInfo(stream, "g", Date.now())).toMatchObject({ lag: 20, lagIs: "exact" });
+  await native().call("XTRIM", stream.keys.stream, "MAXLEN", 5);
+  expect(await reap(stream)).toMatchObject({ errors: [] });
+  expect(await groupInfo(stream, "g", Date.now())).toMatchObject({ lag: 5, lagIs: "exact" });
 });
 
 test("an alert on lag does not fire for what was trimmed", async () => {
