@@ -4,6 +4,7 @@ import { deadLetters } from "./parts/dead-letter.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { pending } from "./parts/pending.lua.ts";
 import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideDelivery } from "./parts/side-delivery.lua.ts";
 import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
@@ -19,7 +20,7 @@ import { sideStore } from "./parts/side-store.lua.ts";
  */
 export const claimScript = defineScript(
   "claim",
-  [choose, deadLetters, messageSize, pending, redisTime, sideStore],
+  [choose, deadLetters, messageSize, pending, redisTime, sideDelivery, sideStore],
   /* lua */ `
 local keys = {
   stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5], deadIndex = KEYS[6],
@@ -100,17 +101,7 @@ local claimed, earlier = claim(keys, group, consumer, chosen)
 local due = {}
 if #sideMembers > 0 and not choice.alone and choice.handed < choice.room then
   local some = { unpack(sideMembers, 1, math.min(#sideMembers, choice.room - choice.handed + POISON_AT_ONCE)) }
-  local chosenDue, poisonDue = choose(choice, readSideStore(keys, some))
-  if #poisonDue > 0 then
-    beginWriting(keys, group)
-    for _, entry in ipairs(poisonDue) do
-      entry.reason = 'max-deliveries'
-      deadLetter(keys, group, entry)
-    end
-    removeFromSideStore(keys, poisonDue)
-  end
-  for i, entry in ipairs(chosenDue) do due[i] = { entry.side, entry.id, entry.deliveries, entry.fields } end
-  handOn(keys, chosenDue, consumer, nowMs + ackWaitMs, 1)
+  due = handOutAside(keys, group, choice, readSideStore(keys, some), consumer, nowMs + ackWaitMs)
 end
 indexDeadLetters(keys)
 if left or choice.alone or choice.handed >= choice.room then nextCursor = '' end

@@ -7,6 +7,7 @@ import { ids } from "./parts/ids.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { pending } from "./parts/pending.lua.ts";
 import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideDelivery } from "./parts/side-delivery.lua.ts";
 import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
@@ -25,7 +26,7 @@ import { sideStore } from "./parts/side-store.lua.ts";
  */
 export const reclaimPollScript = defineScript(
   "reclaim-poll",
-  [choose, deadLetters, gap, holders, ids, messageSize, pending, redisTime, sideStore],
+  [choose, deadLetters, gap, holders, ids, messageSize, pending, redisTime, sideDelivery, sideStore],
   /* lua */ `
 -- Holders read by one poll.
 local MAX_HOLDERS = 2
@@ -138,17 +139,8 @@ if againDueMs and hasRoom() and (recover or nowMs >= againDueMs) then
       call('UNLINK', keys.due)
     end
   end
-  local chosenDue, poisonDue, leftDue = choose(choice, entries)
-  if #poisonDue > 0 then
-    beginWriting(keys, group)
-    for _, entry in ipairs(poisonDue) do
-      entry.reason = 'max-deliveries'
-      deadLetter(keys, group, entry)
-    end
-    removeFromSideStore(keys, poisonDue)
-  end
-  for i, entry in ipairs(chosenDue) do due[i] = { entry.side, entry.id, entry.deliveries, entry.fields } end
-  handOn(keys, chosenDue, consumer, nowMs + ackWaitMs, 1)
+  local leftDue
+  due, leftDue = handOutAside(keys, group, choice, entries, consumer, nowMs + ackWaitMs)
   -- Keeps to the budget: new messages wait for the next poll.
   more = more or #due > 0 or leftDue ~= nil or choice.alone
 end

@@ -4,6 +4,7 @@ import { holders } from "./parts/holders.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { pending } from "./parts/pending.lua.ts";
 import { redisTime } from "./parts/redis-time.lua.ts";
+import { sideDelivery } from "./parts/side-delivery.lua.ts";
 import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
@@ -18,7 +19,7 @@ import { sideStore } from "./parts/side-store.lua.ts";
  */
 export const sweepScript = defineScript(
   "sweep",
-  [deadLetters, holders, messageSize, pending, redisTime, sideStore],
+  [deadLetters, holders, messageSize, pending, redisTime, sideDelivery, sideStore],
   /* lua */ `
 -- Dead letters copied by one step, and commands that hold.
 local MAX_POISON, MAX_RUNS = 100, 50
@@ -102,13 +103,8 @@ if settings[4] then
   end
   if #spent > 0 then
     more = more or #spent > maxPoison
-    beginWriting(keys, group)
     local poison = readSideStore(keys, { unpack(spent, 1, math.min(#spent, maxPoison)) })
-    for _, entry in ipairs(poison) do
-      entry.reason = 'max-deliveries'
-      deadLetter(keys, group, entry)
-    end
-    removeFromSideStore(keys, poison)
+    deadLetterAside(keys, group, poison)
     expired, deadLettered = expired + #poison, deadLettered + #poison
   end
 end
