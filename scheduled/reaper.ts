@@ -33,8 +33,8 @@ export interface ReaperOptions {
 }
 
 /**
- * Runs the scheduled work once over the streams that are due, the one that has waited longest first: trimming, expiry of
- * dead letters, a look at what is watched for alerts, counts, removal of idle consumers, and sweeping. First every stream
+ * Runs the scheduled work once over the streams that are due, the one that has waited longest first: counts, trimming,
+ * expiry of dead letters, a look at what is watched for alerts, removal of idle consumers, and sweeping. First every stream
  * has one step of each; what is more then takes turns. Every step is atomic by itself, so a run may die anywhere or meet
  * another one. What the budget leaves stays due, behind those that have waited longer.
  * @throws {WeirError} `redis-unavailable` when Redis is not there
@@ -91,10 +91,11 @@ async function serve(
   const watched = watch(surveyed, nowMs);
   collector.read(watched.readings);
   const left = await collector.first([
+    // Before trimming, which puts Redis' counts right: they tell what other clients' trims have taken.
+    ...noteCounts(surveyed),
     ...trim(surveyed, nowMs),
     ...expireDeadLetters(surveyed, nowMs),
     ...watched.steps,
-    ...noteCounts(surveyed),
     ...removeIdleConsumers(surveyed, { nowMs, consumerIdleMs }),
     ...sweep(surveyed),
   ]);

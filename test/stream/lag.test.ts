@@ -117,6 +117,20 @@ test("a native XADD MAXLEN that takes unread messages is told as a gap, counted 
   expect((await groupInfo(stream, "g", Date.now())).dropped).toBe(150);
 });
 
+test.each(["drop", "dead-letter"] as const)(
+  "what a native trim took is told too when Weir's own trim (%s) takes more in the same run, each counted once",
+  async (unfinished) => {
+    const stream = await makeBehind({ unfinished, maxLength: 30 });
+    await native().call("XTRIM", stream.keys.stream, "MAXLEN", 100);
+    // 100 went natively, of which the group had read 10; Weir takes 70 more.
+    await reap(stream);
+    const { dropped, lag, lagIs } = await groupInfo(stream, "g", Date.now());
+    expect({ dropped, lag, lagIs }).toEqual({ dropped: unfinished === "drop" ? 160 : 90, lag: 30, lagIs: "exact" });
+    await reap(stream);
+    expect((await groupInfo(stream, "g", Date.now())).dropped).toBe(dropped);
+  },
+);
+
 test("what a group lost between two looks of the reaper is found once it has read all", async () => {
   const stream = await makeBehind();
   await native().call("XTRIM", stream.keys.stream, "MAXLEN", 40);
