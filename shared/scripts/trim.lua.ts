@@ -2,6 +2,7 @@ import { defineScript } from "../redis/script.ts";
 import { deadLetters } from "./parts/dead-letter.lua.ts";
 import { gap } from "./parts/gap.lua.ts";
 import { ids } from "./parts/ids.lua.ts";
+import { losses } from "./parts/losses.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { needed } from "./parts/needed.lua.ts";
 import { position } from "./parts/position.lua.ts";
@@ -19,7 +20,7 @@ import { xinfo } from "./parts/xinfo.lua.ts";
  */
 export const trimScript = defineScript(
   "trim",
-  [deadLetters, gap, ids, messageSize, needed, position, xinfo],
+  [deadLetters, gap, ids, losses, messageSize, needed, position, xinfo],
   /* lua */ `
 -- How many copies one step makes at most, and how many entries without one it reads.
 local MAX_COPIES, MAX_READ = 1000, 1000
@@ -235,7 +236,17 @@ local function dropAndTrim()
   putRight(lastGenerated)
 end
 
+-- Before a trim puts Redis' counts right: they tell what other clients' trims have taken.
+local function noteEarlierLosses()
+  local info = streamInfo(stream)
+  for _, group in ipairs(groupInfos(stream)) do noteLosses({ stream = stream, config = config }, info, group) end
+end
+
 if not more and isOver() then
+  if unfinished ~= 'keep' then
+    beginWriting({ stream = stream }, groups[1] and groups[1].name or '')
+    noteEarlierLosses()
+  end
   if unfinished == 'dead-letter' then
     copyAndTrim()
   elseif unfinished == 'drop' then

@@ -131,6 +131,13 @@ test.each(["drop", "dead-letter"] as const)(
   },
 );
 
+test("a trim by hand tells what a native trim took before it", async () => {
+  const stream = await makeBehind({ unfinished: "drop" });
+  await native().call("XTRIM", stream.keys.stream, "MAXLEN", 100);
+  await trimNow(stream, { maxLength: 30, exact: true }, Date.now());
+  expect(await groupInfo(stream, "g", Date.now())).toMatchObject({ dropped: 160, gap: { messages: 160 }, lag: 30 });
+});
+
 test("what a group lost between two looks of the reaper is found once it has read all", async () => {
   const stream = await makeBehind();
   await native().call("XTRIM", stream.keys.stream, "MAXLEN", 40);
