@@ -242,9 +242,10 @@ local function noteEarlierLosses()
   for _, group in ipairs(groupInfos(stream)) do noteLosses({ stream = stream, config = config }, info, group) end
 end
 
-if not more and isOver() then
+-- Where nobody reads, only what a coarse trim leaves is over.
+if #groups > 0 and not more and isOver() then
   if unfinished ~= 'keep' then
-    beginWriting({ stream = stream }, groups[1] and groups[1].name or '')
+    beginWriting({ stream = stream }, groups[1].name)
     noteEarlierLosses()
   end
   if unfinished == 'dead-letter' then

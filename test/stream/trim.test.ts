@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { configureGroup, type configureStream } from "../../shared/stream/manage.ts";
-import { decodeTrimmed, trimCall } from "../../shared/stream/retention.ts";
+import { decodeTrimmed, trimCall, trimNow } from "../../shared/stream/retention.ts";
 import { nativeClient } from "../support/redis.ts";
 import { leasesOf, makeStream, poll, produceNumbers, settleSome, type TestStream } from "../support/streams.ts";
 
@@ -56,6 +56,19 @@ test("what a group has pending stays, and all that comes after it", async () => 
   expect(await trimAt(stream, Date.now() + 2 * HOUR_MS)).toEqual({ trimmed: 40, more: false });
   expect(await idsIn(stream)).toEqual(ids.slice(40));
 });
+
+test.each(["keep", "dead-letter", "drop"] as const)(
+  "a coarse trim (%s) of a stream that nobody reads is no fault",
+  async (unfinished) => {
+    const stream = await makeTrimmed({ unfinished }, []);
+    await produceNumbers(stream, 8);
+    // Less than one of Redis' nodes: nothing of it need go.
+    const { trimmed, keptFor } = await trimNow(stream, { maxLength: 5, exact: false }, Date.now());
+    expect(trimmed).toBeLessThanOrEqual(3);
+    expect(keptFor).toEqual([]);
+    expect(await trimNow(stream, { maxLength: 5, exact: true }, Date.now())).toMatchObject({ trimmed: 3 - trimmed });
+  },
+);
 
 test("a length limit keeps exactly that many of the newest", async () => {
   const stream = await makeTrimmed({ maxLength: 33 }, []);
