@@ -13,11 +13,11 @@ export function sweep(streams: readonly SurveyedStream[]): Step[] {
   return streams.flatMap(({ stream, groups }) =>
     groups
       .filter(({ pending, hasSideStore }) => pending > 0 || hasSideStore)
-      .map(({ name }) => {
+      .map(({ name, consumers }) => {
         const step: Step = {
           stream: stream.name,
           group: name,
-          call: sweepCall(stream, name),
+          call: sweepCall(stream, name, consumers),
           isPatient: true,
           atOnce: AT_ONCE,
           done(reply) {

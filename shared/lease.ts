@@ -10,7 +10,13 @@ export interface Lease {
   readonly side?: string | undefined;
 }
 
-export type ReadLease = Lease | "malformed" | "foreign";
+/** A lease as it was read. */
+export interface LeaseText extends Lease {
+  /** Which group of that name handed it out; undefined in leases of earlier versions. */
+  readonly incarnation?: string | undefined;
+}
+
+export type ReadLease = LeaseText | "malformed" | "foreign";
 
 const SEPARATOR = "~"; // in no name or id, and needs no escaping in a URL
 const HEAD = `1${SEPARATOR}`; // the version
@@ -24,14 +30,16 @@ export interface LeaseFormat {
 }
 
 /**
- * A lease is `1~scope~consumer~deliveries~id[~side]~check`. `scope` is a hash of stream and group, `check` one of all
- * between the version and itself, so that a cut or mangled lease is noticed. Later versions may put fields behind the side id
- * (an empty one where there is none), which this one ignores.
+ * A lease is `1~scope~consumer~deliveries~id[~side[~incarnation]]~check`. `scope` is a hash of stream and group, `check`
+ * one of all between the version and itself, so that a cut or mangled lease is noticed. `incarnation` says which group of
+ * that name it was: a group that was deleted and made anew hands out the same messages under the same counts. Later versions
+ * may put fields behind it (an empty one stands for what there is not), which this one ignores.
  *
  * Every message has one, so it must be cheap: what the leases of a batch share stands first, and the format remembers the
  * last such beginning with its part of the check. Per lease only the id's part is computed.
+ * @param incarnation of the group, for the leases that are written; "": it has none
  */
-export function leaseFormat(stream: string, group: string): LeaseFormat {
+export function leaseFormat(stream: string, group: string, incarnation = ""): LeaseFormat {
   const scope = String(hash(`${stream}/${group}`));
   let shared = shareOf(scope, "", 1);
   return {
@@ -39,7 +47,7 @@ export function leaseFormat(stream: string, group: string): LeaseFormat {
       if (consumer !== shared.consumer || deliveries !== shared.deliveries) {
         shared = shareOf(scope, consumer, deliveries);
       }
-      const own = side === undefined ? id : `${id}${SEPARATOR}${side}`;
+      const own = ownPart(id, side, incarnation);
       return `${shared.head}${own}${SEPARATOR}${hash(own, shared.hash)}`;
     },
     read(text) {
@@ -59,10 +67,15 @@ export function leaseFormat(stream: string, group: string): LeaseFormat {
       const id = parseEntryId(text.slice(head.length, idEnd));
       if (id === undefined) return "malformed";
       if (idEnd === end) return { id, deliveries, consumer };
-      const side = text.slice(idEnd + 1, text.indexOf(SEPARATOR, idEnd + 1));
-      return { id, deliveries, consumer, side: side === "" ? undefined : side };
+      const [side, incarnation] = text.slice(idEnd + 1, end).split(SEPARATOR, 2);
+      return { id, deliveries, consumer, side: side || undefined, incarnation: incarnation || undefined };
     },
   };
+}
+
+function ownPart(id: string, side: string | undefined, incarnation: string): string {
+  if (incarnation !== "") return `${id}${SEPARATOR}${side ?? ""}${SEPARATOR}${incarnation}`;
+  return side === undefined ? id : `${id}${SEPARATOR}${side}`;
 }
 
 /** What the leases of a batch begin with, and its part of their check. */

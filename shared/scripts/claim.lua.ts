@@ -16,7 +16,7 @@ import { sideStore } from "./parts/side-store.lua.ts";
  *       the caller has been handed already, where to begin ('-' or a cursor among Redis' pending entries, or 'side'),
  *       how many to look at, then ids, if named
  * Returns { 'claimed', now (ms), { id, fields } each, their deliveries so far, { side id, id, deliveries so far, fields } each,
- *           where to go on ('' at the end) } | { 'needs-force', ackWaitMs } | { 'late', now }
+ *           where to go on ('' at the end), the group's incarnation } | { 'needs-force', ackWaitMs } | { 'late', now }
  */
 export const claimScript = defineScript(
   "claim",
@@ -27,11 +27,11 @@ local keys = {
   clock = KEYS[7],
 }
 local group, consumer, force = ARGV[1], ARGV[2], ARGV[4] == '1'
-local nowMs = redisNowMs(keys.clock)
+local nowMs = redisNowMs(keys.clock, keys.stream)
 if nowMs > tonumber(ARGV[9]) then return reply({ 'late', nowMs }) end
 
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
-  'largestMessageBytes', 'ackWaitBefore:' .. group, 'againDue:' .. group)
+  'largestMessageBytes', 'ackWaitBefore:' .. group, 'againDue:' .. group, 'incarnation:' .. group)
 local ackWaitMs = tonumber(settings[1] or ARGV[7])
 local ackWait = readAckWait(ackWaitMs, settings[5], nowMs)
 local maxDeliveries = tonumber(settings[2] or ARGV[8])
@@ -41,7 +41,7 @@ if minIdleMs < 0 then minIdleMs = ackWaitMs end
 if minIdleMs < ackWaitMs and not force then return reply({ 'needs-force', ackWaitMs }) end
 
 local largest = largestMessage(settings[3], settings[4])
-local choice = newChoice(fitting(tonumber(ARGV[5]), tonumber(ARGV[6]), largest), maxDeliveries, largest)
+local choice = newChoice(tonumber(ARGV[5]), tonumber(ARGV[6]), maxDeliveries, largest)
 choice.handed = tonumber(ARGV[10])
 
 -- Force may break a running lease, but not that of a last delivery: it may still be acknowledged.
@@ -93,18 +93,25 @@ end
 local nextCursor
 if #ARGV > 12 then nextCursor = findNamed() else nextCursor = findIdle(ARGV[11], tonumber(ARGV[12])) end
 
+-- All is read before anything is written: a key of another type must charge nobody.
 local chosen, poison, left = choose(choice, candidates)
-if #poison > 0 then beginWriting(keys, group) end
-deadLetterAll(keys, group, poison)
-local claimed, earlier = claim(keys, group, consumer, chosen)
-
-local due = {}
+local chosenAside, spentAside, isCut = {}, {}, false
 if #sideMembers > 0 and not choice.alone and choice.handed < choice.room then
   local some = { unpack(sideMembers, 1, math.min(#sideMembers, choice.room - choice.handed + POISON_AT_ONCE)) }
-  due = handOutAside(keys, group, choice, readSideStore(keys, some), consumer, nowMs + ackWaitMs)
+  local entries
+  entries, isCut = readSideStore(keys, some, largest)
+  chosenAside, spentAside = choose(choice, entries)
 end
+if #poison + #spentAside > 0 then
+  checkDeadLetters(keys)
+  beginWriting(keys, group)
+  deadLetterAll(keys, group, poison)
+  deadLetterAside(keys, group, spentAside)
+end
+local claimed, earlier, isTooLarge = claim(keys, group, consumer, chosen, choice)
+local due = handOutAside(keys, chosenAside, consumer, nowMs + ackWaitMs)
 indexDeadLetters(keys)
-if left or choice.alone or choice.handed >= choice.room then nextCursor = '' end
-return reply({ 'claimed', nowMs, claimed, earlier, due, nextCursor })
+if left or isTooLarge or isCut or choice.alone or choice.handed >= choice.room then nextCursor = '' end
+return reply({ 'claimed', nowMs, claimed, earlier, due, nextCursor, settings[7] or '' })
 `,
 );

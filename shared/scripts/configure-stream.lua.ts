@@ -5,7 +5,8 @@ import { messageSize } from "./parts/message-size.lua.ts";
  * Creates the stream if it is not there, and applies settings.
  * KEYS: stream, config
  * ARGV: a new incarnation's name, number of fields to remove, those, then fields and values to set
- * Returns 1 when it created the stream, else 0
+ * Returns 1 when it created the stream, 0 when it was there, or 'leftovers' when what is left of another stream of that name
+ *         has to go first
  */
 export const configureStreamScript = defineScript(
   "configure-stream",
@@ -16,15 +17,15 @@ local kind = call('TYPE', stream)['ok']
 if kind ~= 'stream' and kind ~= 'none' then
   return redis.error_reply('WRONGTYPE the stream key holds a ' .. kind)
 end
--- Fails with WRONGTYPE when the key is another client's: not ours to delete.
-call('HLEN', config)
+-- Fails with WRONGTYPE when the key is another client's.
+local fields = call('HLEN', config)
 local created = kind == 'none'
+-- Another client has deleted or renamed a stream of this name: nothing of that is this one's.
+if created and fields > 0 then return reply('leftovers') end
 if created then
   -- Redis makes an empty stream only together with a group.
   call('XGROUP', 'CREATE', stream, '@create', '$', 'MKSTREAM')
   call('XGROUP', 'DESTROY', stream, '@create')
-  -- Settings left by a stream that another client deleted are not this one's.
-  call('DEL', config)
 end
 -- Adopted streams too: idempotency keys of an earlier stream of this name must not count.
 call('HSETNX', config, 'incarnation', ARGV[1])

@@ -3,6 +3,7 @@ import { deadLetters } from "./parts/dead-letter.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { needed } from "./parts/needed.lua.ts";
 import { orderedIds } from "./parts/ordered-id.lua.ts";
+import { pending } from "./parts/pending.lua.ts";
 
 /**
  * Deletes dead letters, those named or those below an id, a bounded slice at a time.
@@ -12,11 +13,11 @@ import { orderedIds } from "./parts/ordered-id.lua.ts";
  */
 export const deleteDeadLettersScript = defineScript(
   "delete-dead-letters",
-  [deadLetters, messageSize, needed, orderedIds],
+  [deadLetters, messageSize, needed, orderedIds, pending],
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], deadIndex = KEYS[4] }
 local group = ARGV[1]
-call('XPENDING', keys.stream, group)
+oldestPending(keys.stream, group)
 -- Taken off the index at once.
 local PAGE = 1000
 local deleted, more = 0, false

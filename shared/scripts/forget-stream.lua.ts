@@ -10,7 +10,8 @@ export const forgetStreamScript = defineScript(
   "forget-stream",
   [],
   /* lua */ `
-if call('ZSCORE', KEYS[1], ARGV[1]) ~= ARGV[2] then return reply(0) end
+-- As numbers: a score may be written in more than one way.
+if tonumber(call('ZSCORE', KEYS[1], ARGV[1]) or nil) ~= tonumber(ARGV[2]) then return reply(0) end
 return reply(call('ZREM', KEYS[1], ARGV[1]))
 `,
 );

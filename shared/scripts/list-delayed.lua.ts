@@ -1,5 +1,6 @@
 import { defineReadingScript } from "../redis/script.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
+import { pending } from "./parts/pending.lua.ts";
 import { redisTime } from "./parts/redis-time.lua.ts";
 import { sideStore } from "./parts/side-store.lua.ts";
 
@@ -12,12 +13,12 @@ import { sideStore } from "./parts/side-store.lua.ts";
  */
 export const listDelayedScript = defineReadingScript(
   "list-delayed",
-  [messageSize, redisTime, sideStore],
+  [messageSize, pending, redisTime, sideStore],
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2], again = KEYS[3], due = KEYS[4] }
 local group, max = ARGV[1], tonumber(ARGV[2])
 -- For its NOGROUP alone.
-call('XPENDING', keys.stream, group)
+oldestPending(keys.stream, group)
 
 local function membersFrom(count)
   local rank = ARGV[4] ~= '' and call('ZRANK', keys.due, ARGV[4])

@@ -10,7 +10,7 @@ import { sideStore } from "./parts/side-store.lua.ts";
  * KEYS: stream, config, due, clock
  * ARGV: group, consumer ('': any), min idle time in ms, max entries, 'main' or 'side' as where to begin, what to begin
  *       after: an id, or a member of the index ('' for the beginning), default of ackWaitMs, how many to look at
- * Returns { { id, consumer, idle time in ms, deliveries, when its lease ends (ms), side id or '' } each, 'end' | 'main' |
+ * Returns { { id, consumer, idle time in ms, deliveries, when its lease ends (ms), side id or '' } each, the group's incarnation, 'end' | 'main' |
  *           'side' as where more is, what to go on after }. With a consumer or an idle time a page may be short.
  */
 export const listPendingScript = defineReadingScript(
@@ -20,12 +20,14 @@ export const listPendingScript = defineReadingScript(
 local keys = { stream = KEYS[1], config = KEYS[2], due = KEYS[3], clock = KEYS[4] }
 local group, consumer, minIdleMs, max, after = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[6]
 local look = math.max(max, tonumber(ARGV[8]))
-local nowMs = redisNowMs(keys.clock)
-local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'ackWaitBefore:' .. group, 'againDue:' .. group)
+local nowMs = redisNowMs(keys.clock, keys.stream)
+local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'ackWaitBefore:' .. group, 'againDue:' .. group,
+  'incarnation:' .. group)
 local ackWaitMs = tonumber(settings[1] or ARGV[7])
 local ackWait = readAckWait(ackWaitMs, settings[2], nowMs)
 
 local page = {}
+local function answer(where, last) return reply({ page, settings[4] or '', where, last }) end
 local function add(entry, leaseEndsMs, side)
   page[#page + 1] = { entry.id, entry.consumer, entry.idleMs, entry.deliveries, leaseEndsMs, side }
 end
@@ -86,17 +88,17 @@ end
 
 if ARGV[5] == 'main' then
   local last = listMain()
-  if last then return reply({ page, 'main', last }) end
+  if last then return answer('main', last) end
   after = ''
 else
   -- For its NOGROUP alone; the price does not grow with what is pending.
-  call('XPENDING', keys.stream, group)
+  oldestPending(keys.stream, group)
 end
 -- No bound: the side store is empty.
 local last = settings[3] and listSide()
 -- A full page of Redis' own: the rest begins with the next one.
-if last == '' then return reply({ page, 'side', '' }) end
-if last then return reply({ page, 'side', last }) end
-return reply({ page, 'end' })
+if last == '' then return answer('side', '') end
+if last then return answer('side', last) end
+return answer('end')
 `,
 );

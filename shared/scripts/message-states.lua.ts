@@ -21,7 +21,7 @@ export const messageStatesScript = defineReadingScript(
 local MAX_COPIES = 10
 
 local stream, config, clock, id = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
-local nowMs = redisNowMs(clock)
+local nowMs = redisNowMs(clock, stream)
 local rows = {}
 local function add(row)
   rows[#rows + 1] = {

@@ -1,5 +1,6 @@
 import { defineReadingScript } from "../redis/script.ts";
 import { ids } from "./parts/ids.lua.ts";
+import { pending } from "./parts/pending.lua.ts";
 import { redisTime } from "./parts/redis-time.lua.ts";
 import { sideStore } from "./parts/side-store.lua.ts";
 
@@ -11,9 +12,9 @@ import { sideStore } from "./parts/side-store.lua.ts";
  */
 export const oldestPendingScript = defineReadingScript(
   "oldest-pending",
-  [ids, redisTime, sideStore],
+  [ids, pending, redisTime, sideStore],
   /* lua */ `
-local own = call('XPENDING', KEYS[1], ARGV[1])[2]
+local own = oldestPending(KEYS[1], ARGV[1])
 local aside = oldestInHand(KEYS[2])
 if own and (not aside or less(own, aside)) then aside = own end
 return reply(aside or false)

@@ -2,6 +2,7 @@ import { defineScript } from "../redis/script.ts";
 import { ids } from "./parts/ids.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { needed } from "./parts/needed.lua.ts";
+import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
  * Appends messages, all or nothing, once per idempotency key.
@@ -10,14 +11,15 @@ import { needed } from "./parts/needed.lua.ts";
  *       of the content (with `once`), for each message the lengths of its fields and values as JSON (-1 for a long one),
  *       the short ones in a row, the long ones
  * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded } (the last two where it looked):
- *         'appended', ids | 'repeated', ids | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group
+ *         'appended', ids | 'repeated', ids | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group |
+ *         'exhausted' (no greater id is left) | 'unadopted' (another client has made the stream)
  *
  * A missing or wrong key shows at the first XADD, and Redis checks memory before a script's first write only; should one
  * fail in the middle all the same (at the very end of the id space), those before it are taken back.
  */
 export const produceScript = defineScript(
   "produce",
-  [ids, messageSize, needed],
+  [ids, messageSize, needed, xinfo],
   /* lua */ `
 -- Trims a little more than needed: the next requests need not.
 local SPARE_PART, MAX_SPARE = 0.1, 100
@@ -37,19 +39,32 @@ end
 local function answer(outcome, detail)
   return reply({ outcome, detail or '', limit, maxLength and 1 or 0 })
 end
-if largest > limit then return answer('too-large', limit) end
+if ARGV[1] == '1' and incarnation == '' then
+  return answer(call('EXISTS', stream) == 1 and 'unadopted' or 'unknown-stream')
+end
+
+-- Whether the stream is gone, or was made anew by another client since it took these: it has never had them then.
+local function isOther(ids)
+  local first, last = ids:match('^%S+'), ids:match('%S+$')
+  if call('EXISTS', stream) == 0 then return true end
+  local info = streamInfo(stream)
+  if less(info['last-generated-id'], last) then return true end
+  if call('XRANGE', stream, first, first, 'COUNT', 1)[1] then return false end
+  return info['entries-added'] ~= nil and info['entries-added'] - info.length < 1
+end
 
 if once then
   local seen = call('GET', once)
   if seen then
     -- A stream made anew has a new incarnation: its predecessor's keys do not count.
     local seenIncarnation, seenFingerprint, ids = seen:match('^(%S*)\\n(%S*)\\n(.*)$')
-    if seenIncarnation == incarnation then
+    if seenIncarnation == incarnation and not isOther(ids) then
       if seenFingerprint ~= fingerprint then return answer('mismatch') end
       return answer('repeated', ids)
     end
   end
 end
+if largest > limit then return answer('too-large', limit) end
 
 if maxLength then
   local length = call('XLEN', stream)
@@ -85,6 +100,7 @@ for number, lengths in ipairs(messages) do
   if type(id) == 'table' then
     -- Redis rolls nothing back; nobody has seen these yet.
     if #ids > 0 then call('XDEL', stream, unpack(ids)) end
+    if id.err:find('exhausted', 1, true) then return answer('exhausted') end
     return id
   end
   ids[number] = id

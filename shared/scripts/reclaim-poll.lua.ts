@@ -1,4 +1,5 @@
 import { defineScript } from "../redis/script.ts";
+import { acknowledge } from "./parts/acknowledge.lua.ts";
 import { choose } from "./parts/choose.lua.ts";
 import { deadLetters } from "./parts/dead-letter.lua.ts";
 import { gap } from "./parts/gap.lua.ts";
@@ -16,17 +17,18 @@ import { sideStore } from "./parts/side-store.lua.ts";
  * KEYS: stream, config, dead, again, due, dead index, clock
  * ARGV: group, consumer, batch size, bytes per batch, defaults of ackWaitMs and maxDeliveries, pending entries to look at,
  *       1 to recover what this consumer holds already, latest id that was acknowledged or '', until when (ms, by Redis'
- *       clock) this may run: whoever asked has given up by then, and nobody would get what it charges
- * Returns { now (ms) , ackWaitMs, maxMessageBytes, maxDeliveries, expired: { id, fields } each, their deliveries so far,
+ *       clock) this may run: whoever asked has given up by then, and nobody would get what it charges; the group's
+ *       incarnation, should it have none yet; what to acknowledge first: see parts/acknowledge.lua.ts
+ * Returns { now (ms), acked, numbers of the acknowledged that are of another group, ackWaitMs, maxMessageBytes, maxDeliveries, expired: { id, fields } each, their deliveries so far,
  *           due: { side id, id, deliveries so far, fields } each, new: { id, fields } each, 1 if more is waiting, the gap
  *           as JSON or '', in how many ms something may be there to be handed out again (-1: nothing known),
- *           1 if not all pending entries were looked at }
- *         | { now } when it came too late, having done nothing
+ *           1 if not all pending entries were looked at, the group's incarnation, the stream's ('': another client has made it) }
+ *         | { now, acked, numbers } when it came too late, having done no more
  *         | { 'refused', error } when Redis refused the new messages and there was nothing else
  */
 export const reclaimPollScript = defineScript(
   "reclaim-poll",
-  [choose, deadLetters, gap, holders, ids, messageSize, pending, redisTime, sideDelivery, sideStore],
+  [acknowledge, choose, deadLetters, gap, holders, ids, messageSize, pending, redisTime, sideDelivery, sideStore],
   /* lua */ `
 -- Holders read by one poll.
 local MAX_HOLDERS = 2
@@ -36,19 +38,20 @@ local keys = {
   clock = KEYS[7],
 }
 local group, consumer, recover = ARGV[1], ARGV[2], ARGV[8] == '1'
-local nowMs = redisNowMs(keys.clock)
-if nowMs > tonumber(ARGV[10]) then return reply({ nowMs }) end
-
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
   'look:' .. group, 'againDue:' .. group, 'gap:' .. group, 'largestMessageBytes', 'held:' .. group,
-  'ackWaitBefore:' .. group)
+  'ackWaitBefore:' .. group, 'incarnation:' .. group, 'incarnation')
+local acked, foreign = acknowledge(keys, group, ARGV[12], settings[10])
+local nowMs = redisNowMs(keys.clock, keys.stream)
+if nowMs > tonumber(ARGV[10]) then return reply({ nowMs, acked, foreign }) end
+
 local ackWaitMs = tonumber(settings[1] or ARGV[5])
 local ackWait = readAckWait(ackWaitMs, settings[9], nowMs)
 local maxDeliveries = tonumber(settings[2] or ARGV[6])
 local maxMessageBytes = largestMessage(settings[3], settings[7])
 local againDueMs = tonumber(settings[5] or nil)
-local room = fitting(tonumber(ARGV[3]), tonumber(ARGV[4]), maxMessageBytes)
-local choice = newChoice(room, maxDeliveries, maxMessageBytes)
+local choice = newChoice(tonumber(ARGV[3]), tonumber(ARGV[4]), maxDeliveries, maxMessageBytes)
+local room = choice.room
 local more = false
 
 -- A gap is told until something after it is acknowledged.
@@ -103,16 +106,9 @@ if hasRoom() then
 end
 local isUnfinished = nextCursor ~= '-'
 
-if #poison > 0 then
-  beginWriting(keys, group)
-  deadLetterAll(keys, group, poison)
-end
-local again, earlier = claim(keys, group, consumer, chosen)
--- A message handed out alone leaves room: others may be waiting.
-more = more or choice.alone
-
--- The side store.
-local due = {}
+-- The side store. All is read before anything is written: a key of another type must charge nobody.
+local due, spentAside, takenAside = {}, {}, {}
+local isAsideEmpty = false
 if againDueMs and hasRoom() and (recover or nowMs >= againDueMs) then
   local wanted = room - choice.handed + POISON_AT_ONCE
   local members = recover and inHandOf(keys, consumer, wanted) or {}
@@ -123,28 +119,42 @@ if againDueMs and hasRoom() and (recover or nowMs >= againDueMs) then
       if not isOwn[member] then members[#members + 1] = member end
     end
   end
-  local entries = readSideStore(keys, members)
-  if #entries == 0 and #members < wanted then
-    local far = '(' .. asMs(INDEX.start)
-    local waiting = call('ZRANGEBYSCORE', keys.due, '(' .. asMs(nowMs), far, 'WITHSCORES', 'LIMIT', 0, 1)[2]
-    local leased = call('ZREVRANGEBYSCORE', keys.due, '(-' .. asMs(nowMs), '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-    local earliest = math.min(waiting and tonumber(waiting) or math.huge, leased and -tonumber(leased) or math.huge)
-    againDueMs = earliest < math.huge and earliest or nil
-    if againDueMs then
-      -- A full Redis may refuse this: costs one more look.
-      try('HSET', keys.config, 'againDue:' .. group, asMs(earliest))
-    else
-      call('HDEL', keys.config, 'againDue:' .. group)
-      -- All that may be left is an index of what is gone.
-      call('UNLINK', keys.due)
-    end
-  end
-  local leftDue
-  due, leftDue = handOutAside(keys, group, choice, entries, consumer, nowMs + ackWaitMs)
+  local entries, isCut = readSideStore(keys, members, maxMessageBytes)
+  isAsideEmpty = #entries == 0 and #members < wanted
+  local leftAside
+  takenAside, spentAside, leftAside = choose(choice, entries)
   -- Keeps to the budget: new messages wait for the next poll.
-  more = more or #due > 0 or leftDue ~= nil or choice.alone
+  more = more or isCut or #takenAside > 0 or leftAside ~= nil or choice.alone
 end
+
+if #poison + #spentAside > 0 then
+  checkDeadLetters(keys)
+  beginWriting(keys, group)
+  local _, _, leftPoison = deadLetterAll(keys, group, poison)
+  more = more or leftPoison ~= nil
+  deadLetterAside(keys, group, spentAside)
+end
+local again, earlier, isTooLarge = claim(keys, group, consumer, chosen, choice)
+-- A message handed out alone leaves room: others may be waiting.
+more = more or choice.alone or isTooLarge
+due = handOutAside(keys, takenAside, consumer, nowMs + ackWaitMs)
 indexDeadLetters(keys)
+
+if isAsideEmpty then
+  local far = '(' .. asMs(INDEX.start)
+  local waiting = call('ZRANGEBYSCORE', keys.due, '(' .. asMs(nowMs), far, 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  local leased = call('ZREVRANGEBYSCORE', keys.due, '(-' .. asMs(nowMs), '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  local earliest = math.min(waiting and tonumber(waiting) or math.huge, leased and -tonumber(leased) or math.huge)
+  againDueMs = earliest < math.huge and earliest or nil
+  if againDueMs then
+    -- A full Redis may refuse this: costs one more look.
+    try('HSET', keys.config, 'againDue:' .. group, asMs(earliest))
+  else
+    call('HDEL', keys.config, 'againDue:' .. group)
+    -- All that may be left is an index of what is gone.
+    call('UNLINK', keys.due)
+  end
+end
 
 -- Look again when a lease of this slice ends, something falls due, or what is handed out now expires.
 local function soonest(ms) againInMs = math.min(againInMs or ms, math.max(0, ms)) end
@@ -158,6 +168,12 @@ if hasRoom() and #due == 0 then
     if choice.handed == 0 then return reply({ 'refused', fresh.err }) end
     fresh = false
   end
+end
+-- Another client has made the group, or an earlier version. A full Redis may refuse it: then these leases go without.
+local incarnation = settings[10] or ''
+if incarnation == '' and choice.handed + #(fresh and fresh[1][2] or {}) > 0 then
+  local noted = try('HSETNX', keys.config, 'incarnation:' .. group, ARGV[11])
+  if noted == 1 then incarnation = ARGV[11] end
 end
 -- After the read: then a full Redis accepts it.
 if nextCursor ~= cursor then try('HSET', keys.config, 'look:' .. group, nextCursor) end
@@ -181,7 +197,7 @@ if #fresh > 0 then
   end
   again, earlier = stillAgain, stillEarlier
 end
-return reply({ nowMs, ackWaitMs, maxMessageBytes, maxDeliveries, again, earlier, due, fresh, more and 1 or 0, gap,
-  againInMs or -1, isUnfinished and 1 or 0 })
+return reply({ nowMs, acked, foreign, ackWaitMs, maxMessageBytes, maxDeliveries, again, earlier, due, fresh, more and 1 or 0, gap,
+  againInMs or -1, isUnfinished and 1 or 0, incarnation, settings[11] or '' })
 `,
 );

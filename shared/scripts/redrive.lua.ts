@@ -2,6 +2,7 @@ import { defineScript } from "../redis/script.ts";
 import { deadLetters } from "./parts/dead-letter.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { orderedIds } from "./parts/ordered-id.lua.ts";
+import { pending } from "./parts/pending.lua.ts";
 import { redisTime } from "./parts/redis-time.lua.ts";
 import { sideStore } from "./parts/side-store.lua.ts";
 
@@ -14,15 +15,15 @@ import { sideStore } from "./parts/side-store.lua.ts";
  */
 export const redriveScript = defineScript(
   "redrive",
-  [deadLetters, messageSize, orderedIds, redisTime, sideStore],
+  [deadLetters, messageSize, orderedIds, pending, redisTime, sideStore],
   /* lua */ `
 local keys = {
   stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5], deadIndex = KEYS[6],
   clock = KEYS[7],
 }
 local group, reason, eventType, max = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-call('XPENDING', keys.stream, group)
-local nowMs = redisNowMs(keys.clock)
+oldestPending(keys.stream, group)
+local nowMs = redisNowMs(keys.clock, keys.stream)
 
 local letters, last = {}, false
 local step = stepSize(keys, 100)

@@ -1,5 +1,6 @@
 import { defineScript } from "../redis/script.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
+import { pending } from "./parts/pending.lua.ts";
 import { redisTime } from "./parts/redis-time.lua.ts";
 import { sideStore } from "./parts/side-store.lua.ts";
 
@@ -11,12 +12,12 @@ import { sideStore } from "./parts/side-store.lua.ts";
  */
 export const replayScript = defineScript(
   "replay",
-  [messageSize, redisTime, sideStore],
+  [messageSize, pending, redisTime, sideStore],
   /* lua */ `
 local keys = { stream = KEYS[1], config = KEYS[2], again = KEYS[3], due = KEYS[4], clock = KEYS[5] }
 local group, eventType, max = ARGV[1], ARGV[2], tonumber(ARGV[3])
-call('XPENDING', keys.stream, group)
-local nowMs = redisNowMs(keys.clock)
+oldestPending(keys.stream, group)
+local nowMs = redisNowMs(keys.clock, keys.stream)
 
 local entries, last = {}, false
 local step = stepSize(keys, 100)

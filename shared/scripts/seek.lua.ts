@@ -1,4 +1,5 @@
 import { defineScript } from "../redis/script.ts";
+import { pending } from "./parts/pending.lua.ts";
 import { position } from "./parts/position.lua.ts";
 import { xinfo } from "./parts/xinfo.lua.ts";
 
@@ -11,11 +12,11 @@ import { xinfo } from "./parts/xinfo.lua.ts";
  */
 export const seekScript = defineScript(
   "seek",
-  [position, xinfo],
+  [pending, position, xinfo],
   /* lua */ `
 local keys, group, after = { stream = KEYS[1], config = KEYS[2] }, ARGV[1], ARGV[2]
 -- First, for its NOGROUP when the stream or group is missing.
-call('XPENDING', keys.stream, group)
+oldestPending(keys.stream, group)
 local info = streamInfo(keys.stream)
 if setPosition(keys, 'SETID', group, after, countAt(keys, info, after)) then
   call('HSET', keys.config, 'counted:' .. group, countedAt(info, after))

@@ -1,4 +1,5 @@
 import { defineReadingScript } from "../redis/script.ts";
+import { pending } from "./parts/pending.lua.ts";
 import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
@@ -12,7 +13,7 @@ import { xinfo } from "./parts/xinfo.lua.ts";
  */
 export const streamFiguresScript = defineReadingScript(
   "stream-figures",
-  [xinfo],
+  [pending, xinfo],
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 local function idOf(entry) return entry and entry[1] or false end
@@ -38,7 +39,7 @@ for i, group in ipairs(groups) do
     group['last-delivered-id'],
     group['entries-read'] or false,
     group.lag or false,
-    group.pending > 0 and call('XPENDING', stream, group.name)[2] or false,
+    group.pending > 0 and oldestPending(stream, group.name) or false,
     known[3 * i - 2],
     known[3 * i - 1] and 1 or 0,
     known[3 * i] and 1 or 0,

@@ -1,6 +1,7 @@
 import { defineScript } from "../redis/script.ts";
 import { deadLetters } from "./parts/dead-letter.lua.ts";
 import { holders } from "./parts/holders.lua.ts";
+import { ids } from "./parts/ids.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { pending } from "./parts/pending.lua.ts";
 import { redisTime } from "./parts/redis-time.lua.ts";
@@ -12,14 +13,15 @@ import { sideStore } from "./parts/side-store.lua.ts";
  * of Weir's own, uncharged and to be handed out at once, so that the consumers that died with them can be removed.
  * Where all is held already, one slice of it is looked through for what has no try or no payload left.
  * KEYS: stream, config, dead, again, due, dead index, clock
- * ARGV: group, slice (pending entries to look at), defaults of ackWaitMs and maxDeliveries
+ * ARGV: group, slice (pending entries to look at), defaults of ackWaitMs and maxDeliveries, 1 if there are too many
+ *       consumers to walk through
  * Returns { expired, dead-lettered, payload missing, 1 if there is more to sweep }
  *
  * Killed at any point and run again it does the rest; the cursor lies in the config.
  */
 export const sweepScript = defineScript(
   "sweep",
-  [deadLetters, holders, messageSize, pending, redisTime, sideDelivery, sideStore],
+  [deadLetters, holders, ids, messageSize, pending, redisTime, sideDelivery, sideStore],
   /* lua */ `
 -- Dead letters copied by one step, and commands that hold.
 local MAX_POISON, MAX_RUNS = 100, 50
@@ -34,15 +36,15 @@ local keys = {
 }
 local group, slice = ARGV[1], tonumber(ARGV[2])
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'swept:' .. group,
-  'againDue:' .. group, 'ackWaitBefore:' .. group, 'maxMessageBytes', 'largestMessageBytes')
+  'againDue:' .. group, 'ackWaitBefore:' .. group, 'maxMessageBytes', 'largestMessageBytes', 'held:' .. group)
 local maxDeliveries = tonumber(settings[2] or ARGV[4])
 local maxPoison = fitting(MAX_POISON, STEP_BYTES, largestMessage(settings[6], settings[7]))
 local expired, deadLettered, missing, more = 0, 0, 0, false
 
-local pending = countPending(keys.stream, group)
+local pending = ARGV[5] == '1' and openHolders(keys, group, settings[8]) or countPending(keys.stream, group)
 -- Nobody consumes this group: it is looked through slowly. What is held has expired, whatever the time.
-local allHeld = pending.all == pending.held
-local nowMs = (settings[4] or not allHeld) and redisNowMs(keys.clock) or 0
+local allHeld = pending.all ~= nil and pending.all == pending.held
+local nowMs = (settings[4] or not allHeld) and redisNowMs(keys.clock, keys.stream) or 0
 local ackWait = readAckWait(tonumber(settings[1] or ARGV[3]), settings[5], nowMs)
 
 -- Expired entries that follow one another, in runs; those of a holder are runs of their own. And poison.
@@ -72,14 +74,18 @@ local function sort(rows)
   return runs, poison, nil
 end
 
-if pending.all > 0 then
+if pending.all ~= 0 then
   local cursor = readCursor(settings[3])
   local rows = call('XPENDING', keys.stream, group, cursor, '+', slice)
   local runs, poison, leftOut = sort(rows)
-  local nextCursor = leftOut or (#rows < slice and '-') or '(' .. rows[#rows][1]
+  if #poison > 0 then checkDeadLetters(keys) end
   if #runs + #poison > 0 then beginWriting(keys, group) end
-  deadLettered, missing = deadLetterAll(keys, group, poison)
-  expired = #poison
+  local leftPoison
+  deadLettered, missing, leftPoison = deadLetterAll(keys, group, poison)
+  expired = deadLettered + missing
+  -- Larger than the settings say: the next slice begins with it.
+  if leftPoison and (not leftOut or less(leftPoison.id, leftOut)) then leftOut = leftPoison.id end
+  local nextCursor = leftOut or (#rows < slice and '-') or '(' .. rows[#rows][1]
   for _, run in ipairs(runs) do
     missing = missing + holdRun(keys, group, run, pending, run.holder)
     if not run.holder then expired = expired + #run end
@@ -102,8 +108,10 @@ if settings[4] then
     if readMember(member).deliveries >= maxDeliveries then spent[#spent + 1] = member end
   end
   if #spent > 0 then
-    more = more or #spent > maxPoison
-    local poison = readSideStore(keys, { unpack(spent, 1, math.min(#spent, maxPoison)) })
+    local some = { unpack(spent, 1, math.min(#spent, maxPoison)) }
+    local poison, isCut = readSideStore(keys, some, largestMessage(settings[6], settings[7]))
+    more = more or isCut or #spent > maxPoison
+    if #poison > 0 then checkDeadLetters(keys) end
     deadLetterAside(keys, group, poison)
     expired, deadLettered = expired + #poison, deadLettered + #poison
   end

@@ -83,7 +83,7 @@ async function claimStep(
     const message = `expected at least the group's ackWaitMs of ${asNumber(reply[1])}, or force, got ${minIdleMs}`;
     throw new WeirError("invalid-request", message, { errors: [{ path: "minIdleMs", message }] });
   }
-  const [, , entries, earlier, due, next] = reply;
-  const reader = new DeliveryReader(leaseFormat(stream.name, group), consumer);
+  const [, , entries, earlier, due, next, incarnation] = reply;
+  const reader = new DeliveryReader(leaseFormat(stream.name, group, asText(incarnation)), consumer);
   return { messages: [...reader.again(entries, earlier), ...reader.fromSideStore(due)], next: asText(next) };
 }

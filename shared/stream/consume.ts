@@ -6,11 +6,20 @@ import { asArray, asArrayOrEmpty, asNumber, asText } from "../redis/reply.ts";
 import { reclaimPollScript } from "../scripts/reclaim-poll.lua.ts";
 import { BATCH_BYTES, DeliveryReader, roomFor } from "./delivery.ts";
 import { inTime, type Waiting } from "./in-time.ts";
+import { adoptStream } from "./manage.ts";
 import { groupError } from "./missing.ts";
 import { isReclaimPoll, lookOf, nextPoll, readPollState, writePollState } from "./poll-state.ts";
-import { decodeGap, type Gap, GROUP_DEFAULTS } from "./settings.ts";
+import { decodeGap, type Gap, GROUP_DEFAULTS, newIncarnation } from "./settings.ts";
 import type { CachedGroup, SettingsCache } from "./settings-cache.ts";
-import { latestAcked, planSettle, type Settled, type SettlePlan, type SettleRequest } from "./settle.ts";
+import {
+  both,
+  latestAcked,
+  planSettle,
+  type Settled,
+  type SettlePlan,
+  type SettleRequest,
+  settleRest,
+} from "./settle.ts";
 import { type EventStream, groupKeys } from "./stream.ts";
 
 export interface ConsumeRequest extends SettleRequest {
@@ -43,6 +52,8 @@ interface Handed {
   readonly gap: Gap | null;
   /** From when on (Unix ms) something may have to be handed out again; 0: nothing known. */
   readonly againFromMs: number;
+  /** Whether another client has made the stream, and Weir does not know it yet. */
+  readonly isUnadopted: boolean;
 }
 
 /** One of the two kinds of poll: the call to make, and how to read what it answers. */
@@ -79,7 +90,7 @@ export async function consume(
   const wasReclaim = !mayBeFast || isReclaimPoll(state, nowMs);
   const look = lookOf(state, nowMs);
 
-  const plan = planSettle(stream, group, request);
+  const plan = await planSettling(stream, group, request, settings);
   // A rejected message must not be handed out again, so the settling script always runs before the poll.
   const settling = plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
   const { settled, handed } = wasReclaim
@@ -89,10 +100,35 @@ export async function consume(
   const { messages, room, moreWaiting, isUnfinished, ackWaitMs, gap, againFromMs } = handed;
   const found = { wasReclaim, look, handedOut: messages.length, room, moreWaiting, isUnfinished, againFromMs };
   const next = nextPoll(state, { ...found, hasGap: gap !== null, hasRetried: settled.retried > 0 }, nowMs);
+  // The messages are handed out: whatever becomes of this, they must reach their consumer. The next look tries again.
+  if (handed.isUnadopted) await adoptStream(stream, nowMs).catch(() => undefined);
   const { pollAfterMs } = next;
   const batch = { messages, settled, ackWaitMs, pollState: writePollState(next.state), pollAfterMs };
   return gap === null ? batch : { ...batch, gap };
 }
+
+/** What one step of settling surely takes: see `STEP_BYTES` of `scripts/parts/message-size.lua.ts`. */
+const SURE = { moves: 8, bytes: 2 * 1024 * 1024 } as const;
+
+/**
+ * Plans settling for one round trip with the poll. What may be too much for one step, and what a poll that recovers would
+ * meet half settled, is settled here already.
+ */
+async function planSettling(
+  stream: EventStream,
+  group: string,
+  request: ConsumeRequest,
+  known: CachedGroup | undefined,
+): Promise<SettlePlan> {
+  const plan = planSettle(stream, group, request, known);
+  const { moves } = plan;
+  const isSure = moves <= SURE.moves || moves * (known?.maxMessageBytes ?? SURE.bytes) <= SURE.bytes;
+  if (isSure) return plan;
+  const outcomes = await stream.redis.pipeline(plan.calls);
+  const settled = await decodeAll(stream, group, () => settleRest(stream, group, plan.decode(outcomes)));
+  return { ...plan, calls: [], moves: 0, decode: () => ({ settled, rest: [] }) };
+}
+
 interface Polled {
   readonly settled: Settled;
   readonly handed: Handed;
@@ -107,7 +143,7 @@ async function sendPoll(
 ): Promise<Polled> {
   const outcomes = await stream.redis.pipeline([...settling, poll.call], poll.options);
   return decodeAll(stream, group, async () => ({
-    settled: plan.decode(outcomes.slice(0, -1)),
+    settled: await settleRest(stream, group, plan.decode(outcomes.slice(0, -1))),
     handed: await poll.decode(unwrapPoll(outcomes.at(-1))),
   }));
 }
@@ -125,18 +161,22 @@ interface Reclaim {
 async function reclaimInTime(stream: EventStream, group: string, reclaim: Reclaim): Promise<Polled> {
   const { settling, plan, context } = reclaim;
   const settled: Settled[] = [];
+  const { uncertain } = plan;
   const { answer } = await inTime(stream.redis, context, async (untilMs) => {
-    const poll = reclaimPoll(stream, group, reclaim, untilMs);
+    const poll = reclaimPoll(stream, group, reclaim, untilMs, settled.length === 0 ? uncertain.argument : "");
     const calls = settled.length === 0 ? [...settling, poll.call] : [poll.call];
     const outcomes = await stream.redis.pipeline(calls);
     return decodeAll(stream, group, async () => {
-      if (settled.length === 0) settled.push(plan.decode(outcomes.slice(0, -1)));
       const reply = asArray(unwrapPoll(outcomes.at(-1)));
-      const [redisNowMs, ...rest] = reply;
-      return { redisNowMs: asNumber(redisNowMs), isLate: rest.length === 0, answer: { poll, reply } };
+      const [redisNowMs, acked, foreign, ...rest] = reply;
+      if (settled.length === 0) {
+        const others = await settleRest(stream, group, plan.decode(outcomes.slice(0, -1)));
+        settled.push(both(uncertain.decode(acked, foreign), others));
+      }
+      return { redisNowMs: asNumber(redisNowMs), isLate: rest.length === 0, answer: { poll, reply: rest } };
     });
   });
-  const [once = plan.decode([])] = settled;
+  const [once = plan.decode([]).settled] = settled;
   return { settled: once, handed: await answer.poll.decode(answer.reply) };
 }
 
@@ -169,7 +209,7 @@ function fastPoll(
   nowMs: number,
 ): Poll {
   const room = roomFor(request.batchSize, settings.maxMessageBytes);
-  const reader = new DeliveryReader(leaseFormat(stream.name, group), request.consumer);
+  const reader = new DeliveryReader(leaseFormat(stream.name, group, settings.incarnation), request.consumer);
   return {
     call: ["XREADGROUP", "GROUP", group, request.consumer, "COUNT", room, "STREAMS", stream.keys.stream, ">"],
     options: { mayReplaceBytes: true },
@@ -179,7 +219,8 @@ function fastPoll(
       const { ackWaitMs } = settings;
       // When what is handed out now expires, unless it is settled.
       const againFromMs = messages.length === 0 ? 0 : nowMs + ackWaitMs;
-      return { messages, ackWaitMs, room, moreWaiting: false, isUnfinished: false, gap: null, againFromMs };
+      const nothingMore = { moreWaiting: false, isUnfinished: false, gap: null, isUnadopted: false };
+      return { messages, ackWaitMs, room, againFromMs, ...nothingMore };
     },
   };
 }
@@ -208,10 +249,15 @@ function isReplaced(text: Reply): boolean {
 }
 
 /** Expired deliveries and what is due in the side store first, then new messages, by one script. */
-function reclaimPoll(stream: EventStream, group: string, { request, context, look }: Reclaim, untilMs: number): Poll {
+function reclaimPoll(
+  stream: EventStream,
+  group: string,
+  { request, context, look }: Reclaim,
+  untilMs: number,
+  acks: string,
+): Poll {
   const { consumer, batchSize, recover } = request;
   const { cache, nowMs } = context;
-  const reader = new DeliveryReader(leaseFormat(stream.name, group), consumer);
   const { ackWaitMs, maxDeliveries } = GROUP_DEFAULTS;
   return {
     call: {
@@ -228,16 +274,34 @@ function reclaimPoll(stream: EventStream, group: string, { request, context, loo
         recover ? 1 : 0,
         latestAcked(stream, group, request),
         Math.floor(untilMs),
+        newIncarnation(),
+        acks,
       ],
     },
     decode(reply) {
-      const [, ackWait, maxBytes, most, again, earlier, due, fresh, more, gap, againInMs, unfinished] = asArray(reply);
+      const [
+        ackWait,
+        maxBytes,
+        most,
+        again,
+        earlier,
+        due,
+        fresh,
+        more,
+        gap,
+        againInMs,
+        unfinished,
+        incarnation,
+        ofStream,
+      ] = asArray(reply);
       const settings = {
         ackWaitMs: asNumber(ackWait),
         maxMessageBytes: asNumber(maxBytes),
         maxDeliveries: asNumber(most),
+        incarnation: asText(incarnation),
       };
       cache.setGroup(stream, group, settings);
+      const reader = new DeliveryReader(leaseFormat(stream.name, group, settings.incarnation), consumer);
       return {
         messages: [
           ...reader.again(again, earlier),
@@ -250,6 +314,7 @@ function reclaimPoll(stream: EventStream, group: string, { request, context, loo
         isUnfinished: unfinished === 1,
         gap: decodeGap(gap),
         againFromMs: asNumber(againInMs) < 0 ? 0 : nowMs + asNumber(againInMs),
+        isUnadopted: ofStream === "",
       };
     },
   };

@@ -2,7 +2,7 @@ import { compareIds, sequenceOfId, timeOfId } from "../ids.ts";
 import type { StreamKeys } from "../keys.ts";
 import type { Reply } from "../redis/connection.ts";
 import { type Call, unwrap } from "../redis/redis.ts";
-import { asArray, asMap, asNumber, asTextOrNull } from "../redis/reply.ts";
+import { asArray, asMap, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
 import { decodeGroupFacts, decodeStreamFacts, type GroupFacts, type StreamFacts } from "../redis/xinfo.ts";
 import { sideCountsScript } from "../scripts/side-counts.lua.ts";
@@ -144,9 +144,11 @@ function detailCalls(stream: EventStream, group: string, hasSideStore: boolean):
   return hasSideStore ? [...calls, sideCountsCall(stream.keys, group)] : calls;
 }
 
-function decodeDetails([summary = null, deadLetters, side]: readonly Reply[]): GroupDetails {
+function decodeDetails([probe = null, deadLetters, side]: readonly Reply[]): GroupDetails {
   const counts = side === undefined ? NOTHING_ASIDE : decodeSideCounts(side);
-  return { ...counts, oldestPendingId: asTextOrNull(asArray(summary)[1]), deadLetters: asNumber(deadLetters) };
+  const [oldest] = asArray(probe);
+  const oldestPendingId = oldest === undefined ? null : asText(asArray(oldest)[0]);
+  return { ...counts, oldestPendingId, deadLetters: asNumber(deadLetters) };
 }
 
 /** How much lies in a group's side store. */

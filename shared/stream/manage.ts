@@ -1,5 +1,8 @@
 import { WeirError } from "../errors.ts";
-import { asText, asTextOrNull } from "../redis/reply.ts";
+import { ReplyError } from "../redis/connection.ts";
+import { asWeirError, unwrap } from "../redis/redis.ts";
+import { asArray, asText, asTextOrNull } from "../redis/reply.ts";
+import { adoptStreamScript } from "../scripts/adopt-stream.lua.ts";
 import { configureGroupScript } from "../scripts/configure-group.lua.ts";
 import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
 import { deleteGroupScript } from "../scripts/delete-group.lua.ts";
@@ -13,6 +16,7 @@ import {
   GROUP_DEFAULTS,
   GROUP_FIELDS,
   type GroupMetric,
+  newIncarnation,
   type Patch,
   patchArguments,
 } from "./settings.ts";
@@ -44,47 +48,85 @@ export async function configureStream(
   nowMs: number,
 ): Promise<{ created: boolean; info: StreamInfo }> {
   const { redis, keys } = stream;
+  const args = [crypto.randomUUID(), ...patchArguments(patch)];
+  const configure = { script: configureStreamScript, keys: [keys.stream, keys.config], args, inTurn: true as const };
+  // Registered once more behind it, under a score that nobody has seen: a DELETE that comes in between forgets the name only
+  // under the score that it read before, and must not forget the stream that is made here.
+  const again = nowMs + Math.random();
   await redis.send(registerCall(stream, nowMs));
-  const call = { script: configureStreamScript, keys: [keys.stream, keys.config] };
-  const created = await redis
-    .send({ ...call, args: [crypto.randomUUID(), ...patchArguments(patch)] })
-    .catch(async (error: unknown) => {
-      // Only streams may stay in the list of streams.
-      if (error instanceof WeirError && error.code === "conflict") {
-        await redis.send(forgetCall(stream, String(nowMs)));
-      }
-      throw error;
-    });
-  return { created: created === 1, info: await streamInfo(stream) };
+  const [outcome = null] = await redis.pipeline([configure, registerCall(stream, again)]);
+  if (outcome instanceof ReplyError) {
+    // Only streams may stay in the list of streams.
+    if (outcome.word === "WRONGTYPE") await redis.send(forgetCall(stream, String(again)));
+    throw asWeirError(outcome);
+  }
+  if (outcome === "leftovers") {
+    await deleteNaming(stream, await groupsInConfig(stream), "leftovers");
+    return configureStream(stream, patch, nowMs);
+  }
+  return { created: outcome === 1, info: await streamInfo(stream) };
 }
 
 /**
- * Deletes a stream with its groups, settings and dead letters.
+ * Takes on a stream that another client has made, and that a request names: with settings of its own, and known to the
+ * reaper.
+ * @param nowMs when the reaper may visit it first
  * @throws {WeirError} `unknown-stream`
+ */
+export async function adoptStream(stream: EventStream, nowMs: number): Promise<void> {
+  const { redis, keys } = stream;
+  const args = [crypto.randomUUID()];
+  const adopt = { script: adoptStreamScript, keys: [keys.stream, keys.config], args, inTurn: true as const };
+  const [, outcome = null] = await redis.pipeline([registerCall(stream, nowMs), adopt]);
+  if (unwrap(outcome) === 1) return;
+  await redis.send(forgetCall(stream, String(nowMs)));
+  throw unknownStream(stream);
+}
+
+/**
+ * Deletes a stream with its groups, settings and dead letters; also what is left of one that another client has deleted or
+ * renamed.
+ * @throws {WeirError} `unknown-stream` when there is nothing
  */
 export async function deleteStream(stream: EventStream): Promise<void> {
   const { redis, registry, name } = stream;
   const registered = asTextOrNull(await redis.send(["ZSCORE", registry, name]));
-  const deleted = await deleteNaming(stream, []);
+  const deleted = await deleteNaming(stream, await groupsInConfig(stream), "all");
   // The registry last: a crash in between leaves a name that the reaper forgets. A PUT in between registers it anew.
   if (registered !== null) await redis.send(forgetCall(stream, registered));
   if (!deleted) throw unknownStream(stream);
 }
 
+/** The groups that the config has fields of: also those that another client has destroyed since. */
+async function groupsInConfig({ redis, keys }: EventStream): Promise<string[]> {
+  const fields = asArray(await redis.send(["HKEYS", keys.config])).map(asText);
+  const known: ReadonlySet<string> = new Set(GROUP_FIELDS);
+  const names = fields.flatMap((field) => {
+    const colon = field.indexOf(":");
+    return colon > 0 && known.has(field.slice(0, colon)) ? [field.slice(colon + 1)] : [];
+  });
+  return [...new Set(names)];
+}
+
 /**
- * A script may touch only keys that it is given, and those of a group hold its name: which groups there are, it tells.
- * @returns whether there was a stream
+ * A script may touch only keys that it is given, and those of a group hold its name: which groups there are besides, it tells.
+ * @param what `leftovers`: only where the stream itself is gone
+ * @returns whether there was something
  */
-async function deleteNaming(stream: EventStream, groups: readonly string[]): Promise<boolean> {
+async function deleteNaming(
+  stream: EventStream,
+  groups: readonly string[],
+  what: "all" | "leftovers",
+): Promise<boolean> {
   const { keys } = stream;
   const ofGroups = groups.flatMap((group) => groupKeys(stream, group).slice(2, 6));
   const answer = await stream.redis.send({
     script: deleteStreamScript,
     keys: [keys.stream, keys.config, keys.clock, ...ofGroups],
-    args: groups,
+    args: [what, ...groups],
   });
   if (!Array.isArray(answer)) return answer === 1;
-  return deleteNaming(stream, [...groups, ...answer.map(asText)]);
+  return deleteNaming(stream, [...groups, ...answer.map(asText)], what);
 }
 
 /**
@@ -100,17 +142,16 @@ export async function configureGroup(
   start: Position | undefined,
   patch: GroupPatch,
 ): Promise<{ created: boolean }> {
-  const { keys } = stream;
   const fields = Object.fromEntries(Object.entries(patch).map(([name, value]) => [`${name}:${group}`, value]));
   const outcome = await stream.redis.send({
     script: configureGroupScript,
-    keys: [keys.stream, keys.config, keys.again(group), keys.againDue(group), keys.clock],
+    keys: groupKeys(stream, group),
     args: [
       group,
       nameOfStart(start),
       lastReadBefore(start),
-      // Its dead letters stay: nobody asked to delete them.
-      JSON.stringify(GROUP_FIELDS.filter((field) => field !== "deadSince")),
+      JSON.stringify(GROUP_FIELDS),
+      newIncarnation(),
       GROUP_DEFAULTS.backoff.minMs,
       GROUP_DEFAULTS.backoff.maxMs,
       GROUP_DEFAULTS.ackWaitMs,
@@ -128,11 +169,15 @@ export async function configureGroup(
   return { created: outcome === "created" };
 }
 
-/** @throws {WeirError} `unknown-stream`, `unknown-group` */
+/**
+ * Deletes a group with its settings, side store and dead letters; also what is left of one that another client has destroyed.
+ * @throws {WeirError} `unknown-stream`, `unknown-group` when there is nothing
+ */
 export async function deleteGroup(stream: EventStream, group: string): Promise<void> {
   const outcome = await stream.redis.send({
     script: deleteGroupScript,
-    keys: groupKeys(stream, group),
+    // Not the clock, which is the stream's.
+    keys: groupKeys(stream, group).slice(0, 6),
     args: [group, ...GROUP_FIELDS],
   });
   if (outcome === "unknown-stream") throw unknownStream(stream);

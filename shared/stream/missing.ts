@@ -24,9 +24,12 @@ export function unwrapOfStream(stream: EventStream, outcome: Outcome = null): Re
   return unwrap(outcome);
 }
 
-/** Answers NOGROUP where the group or the stream is missing, and is cheap however much is pending. */
+/**
+ * Answers NOGROUP where the group or the stream is missing, else the group's oldest pending entry. Cheap however much is
+ * pending, and by however many consumers: the summary (XPENDING without a range) walks through all of those.
+ */
 export function probeGroup({ keys }: EventStream, group: string): Command {
-  return ["XPENDING", keys.stream, group];
+  return ["XPENDING", keys.stream, group, "-", "+", 1];
 }
 
 /**

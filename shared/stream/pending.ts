@@ -71,8 +71,8 @@ export async function listPending(
     keys: [keys.stream, keys.config, keys.againDue(group), keys.clock],
     args: [group, consumer, minIdleMs, limit, ...start, GROUP_DEFAULTS.ackWaitMs, LOOK],
   });
-  const [entries, where, last = null] = asArray(reply);
-  const format = leaseFormat(stream.name, group);
+  const [entries, incarnation, where, last = null] = asArray(reply);
+  const format = leaseFormat(stream.name, group, asText(incarnation));
   const items = asArray(entries).map((row) => decodePendingEntry(row, format));
   if (where === "end") return { items, next: null };
   return { items, next: where === "side" ? againCursor(asText(last)) : asText(last) };

@@ -4,6 +4,7 @@ import { type EncodedMessages, encodeMessages, type NewMessage } from "../messag
 import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { produceScript } from "../scripts/produce.lua.ts";
+import { adoptStream } from "./manage.ts";
 import { unknownStream } from "./missing.ts";
 import { STREAM_DEFAULTS } from "./settings.ts";
 import { SettingsCache } from "./settings-cache.ts";
@@ -38,7 +39,7 @@ export async function produce(
   const known = cache.stream(stream);
   const looks = known === undefined || known.isBounded || largestBytes > known.maxMessageBytes;
   const { keys } = stream;
-  const reply = await stream.redis.send({
+  const call = {
     script: produceScript,
     keys:
       idempotencyKey === undefined ? [keys.stream, keys.config] : [keys.stream, keys.config, keys.once(idempotencyKey)],
@@ -52,8 +53,13 @@ export async function produce(
       short,
       ...long,
     ],
-  });
-  const [outcome, detail, maxMessageBytes, isBounded] = asArray(reply);
+  };
+  let reply = asArray(await stream.redis.send(call));
+  if (reply[0] === "unadopted") {
+    await adoptStream(stream, Date.now());
+    reply = asArray(await stream.redis.send(call));
+  }
+  const [outcome, detail, maxMessageBytes, isBounded] = reply;
   if (looks && outcome === "appended") {
     cache.setStream(stream, { maxMessageBytes: asNumber(maxMessageBytes), isBounded: isBounded === 1 });
   }
@@ -80,6 +86,11 @@ function refusal(stream: EventStream, outcome: string, detail: Reply | undefined
         { retryAfterS: 5 },
       );
     }
+    case "exhausted":
+      return new WeirError(
+        "conflict",
+        `the stream "${stream.name}" has the greatest id that there can be, which another client has given; nothing can follow it`,
+      );
     default:
       return unknownStream(stream);
   }

@@ -6,6 +6,8 @@ export interface CachedGroup {
   readonly ackWaitMs: number;
   readonly maxMessageBytes: number;
   readonly maxDeliveries: number;
+  /** Which group of that name it is, for its leases; "": it has none. */
+  readonly incarnation: string;
 }
 
 /** What a produce must know to leave the settings unread. */

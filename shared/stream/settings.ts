@@ -88,11 +88,18 @@ export const GROUP_FIELDS = [
   "swept",
   "pruned",
   "againDue",
+  "againSequence",
   "deadSince",
   "gap",
   "dropped",
   "counted",
+  "incarnation",
 ] as const;
+
+/** Tells streams and groups of one name apart: 8 characters, since every lease carries them. */
+export function newIncarnation(): string {
+  return crypto.randomUUID().slice(0, 8);
+}
 
 /** What a PUT names: absent is unchanged, null is back to the default. */
 export type Patch<Fields extends string> = { readonly [Field in Fields]?: string | number | null | undefined };

@@ -1,11 +1,12 @@
 import { compareIds, orderedId } from "../ids.ts";
-import { type Lease, leaseFormat } from "../lease.ts";
-import { type Outcome, ReplyError } from "../redis/connection.ts";
+import { type LeaseText, leaseFormat } from "../lease.ts";
+import { type Outcome, type Reply, ReplyError } from "../redis/connection.ts";
 import { type Call, unwrap } from "../redis/redis.ts";
-import { asArray, asNumber, asText } from "../redis/reply.ts";
+import { asArray, asNumber } from "../redis/reply.ts";
 import { settleScript } from "../scripts/settle.lua.ts";
-import { groupError, probeGroup } from "./missing.ts";
+import { groupError, probeGroup, sendToGroup } from "./missing.ts";
 import { GROUP_DEFAULTS } from "./settings.ts";
+import { type CachedGroup, SettingsCache } from "./settings-cache.ts";
 import { type EventStream, groupKeys } from "./stream.ts";
 
 /** What to do with deliveries, by their leases. A lease is in one of the lists at most. */
@@ -51,47 +52,137 @@ export interface Settled {
   readonly stale: readonly StaleLease[];
 }
 
+/** What was settled, and what is left for another step: Redis must not be held up by very much at once. */
+export interface PartlySettled {
+  readonly settled: Settled;
+  readonly rest: readonly Item[];
+}
+
 /** The calls that settle, to be sent in a pipeline with others, and how to read their outcomes. */
 export interface SettlePlan {
   readonly calls: readonly Call[];
+  /**
+   * Acknowledgements that no plain command can make, since it is not known which group of that name it is: for the script that
+   * goes with the calls.
+   */
+  readonly uncertain: Uncertain;
+  /** How many messages it moves: their payloads are what settling costs. */
+  readonly moves: number;
   /** @throws {ReplyError} what Redis answered instead */
-  decode(outcomes: readonly Outcome[]): Settled;
+  decode(outcomes: readonly Outcome[]): PartlySettled;
 }
 
-const NOTHING_FENCED = { retried: 0, rejected: 0, released: 0, extended: 0, stale: [] };
+/** Acknowledgements for a script: its argument, and how to read its answer. See `scripts/parts/acknowledge.lua.ts`. */
+export interface Uncertain {
+  readonly argument: string;
+  decode(acked: Reply | undefined, foreign: Reply | undefined): Settled;
+}
 
-/** Plans settling: acknowledgements by plain commands, the rest by one script that is fenced by the leases. */
-export function planSettle(stream: EventStream, group: string, request: SettleRequest): SettlePlan {
+const NOTHING: Settled = { acked: 0, retried: 0, rejected: 0, released: 0, extended: 0, stale: [] };
+
+/**
+ * Plans settling: acknowledgements by plain commands, the rest by one script that is fenced by the leases.
+ * @param known the group's settings, where they are known
+ */
+export function planSettle(
+  stream: EventStream,
+  group: string,
+  request: SettleRequest,
+  known: Pick<CachedGroup, "incarnation"> | undefined,
+): SettlePlan {
   const stale: StaleLeases = new Map();
-  const acks = planAcks(stream, group, readAll(stream, group, request.acks, stale));
-  const fenced = planFenced(stream, group, request, stale);
+  const read = readAll(stream, group, request.acks, stale);
+  const isPlain = ({ incarnation }: LeaseText) => incarnation === undefined || incarnation === known?.incarnation;
+  const acks = planAcks(
+    stream,
+    group,
+    read.filter(({ lease }) => isPlain(lease)),
+  );
+  const others = read.filter(({ lease }) => !isPlain(lease));
+  if (known !== undefined) for (const { text } of others) stale.set(text, "foreign");
+  const items = fencedItems(stream, group, request, stale);
   return {
-    calls: [...acks, ...(fenced === undefined ? [] : [fenced.call])],
+    calls: [...acks, ...(items.length === 0 ? [] : [fencedCall(stream, group, items)])],
+    uncertain: uncertainOf(known === undefined ? others : []),
+    moves: items.filter(({ action }) => action !== "extend").length,
     decode(outcomes) {
       const fault = outcomes.find((outcome) => outcome instanceof ReplyError);
       if (fault !== undefined) throw fault;
       const replies = outcomes.map(unwrap);
       // XACK and HDEL count; ZREM, after HDEL, only tidies up.
       const acked = acks.reduce((sum, [name], i) => (name === "ZREM" ? sum : sum + asNumber(replies[i])), 0);
-      const rest = fenced?.decode(replies[acks.length] ?? null) ?? NOTHING_FENCED;
       const unread = Array.from(stale, ([lease, outcome]) => ({ lease, outcome }));
-      return { acked, ...rest, stale: [...unread, ...rest.stale] };
+      const plain = { ...NOTHING, acked, stale: unread };
+      if (items.length === 0) return { settled: plain, rest: [] };
+      const { settled, rest } = decodeFenced(replies[acks.length] ?? null, items);
+      return { settled: both(plain, settled), rest };
+    },
+  };
+}
+
+function uncertainOf(acks: readonly { readonly text: string; readonly lease: LeaseText }[]): Uncertain {
+  const rows = acks.map(({ lease: { id, side, deliveries, consumer, incarnation } }) => {
+    return [id, side ?? "", deliveries, consumer, incarnation ?? ""];
+  });
+  return {
+    argument: rows.length === 0 ? "" : JSON.stringify(rows),
+    decode(acked, foreign) {
+      const stale = asArray(foreign).flatMap((number): StaleLease[] => {
+        const ack = acks[asNumber(number)];
+        return ack === undefined ? [] : [{ lease: ack.text, outcome: "foreign" }];
+      });
+      return { ...NOTHING, acked: asNumber(acked), stale };
     },
   };
 }
 
 /**
- * Settles deliveries, in one round trip.
+ * Settles what a first step has left, step by step.
  * @throws {WeirError} `unknown-stream`, `unknown-group`
  */
-export async function settle(stream: EventStream, group: string, request: SettleRequest): Promise<Settled> {
-  const plan = planSettle(stream, group, request);
-  // XACK says 0 for a missing stream or group: XPENDING, cheap however much is pending, tells.
-  const outcomes = await stream.redis.pipeline([probeGroup(stream, group), ...plan.calls]);
-  const [probe = null, ...settled] = outcomes;
+export async function settleRest(stream: EventStream, group: string, first: PartlySettled): Promise<Settled> {
+  let { settled, rest } = first;
+  while (rest.length > 0) {
+    const step = decodeFenced(await sendToGroup(stream, group, fencedCall(stream, group, rest)), rest);
+    settled = both(settled, step.settled);
+    rest = step.rest;
+  }
+  return settled;
+}
+
+/** Two parts of what one request settled. */
+export function both(a: Settled, b: Settled): Settled {
+  return {
+    acked: a.acked + b.acked,
+    retried: a.retried + b.retried,
+    rejected: a.rejected + b.rejected,
+    released: a.released + b.released,
+    extended: a.extended + b.extended,
+    stale: [...a.stale, ...b.stale],
+  };
+}
+
+/**
+ * Settles deliveries, in one round trip unless their messages weigh megabytes.
+ * @param cache knows which group of that name it is, which spares commands
+ * @throws {WeirError} `unknown-stream`, `unknown-group`
+ */
+export async function settle(
+  stream: EventStream,
+  group: string,
+  request: SettleRequest,
+  cache = new SettingsCache(),
+): Promise<Settled> {
+  const plan = planSettle(stream, group, request, cache.group(stream, group));
+  const { uncertain } = plan;
+  const asked = uncertain.argument === "" ? [] : [fencedCall(stream, group, [], uncertain.argument)];
+  // XACK says 0 for a missing stream or group.
+  const [probe = null, ...outcomes] = await stream.redis.pipeline([probeGroup(stream, group), ...asked, ...plan.calls]);
   if (probe instanceof ReplyError) throw await groupError(stream, group, probe);
   try {
-    return plan.decode(settled);
+    const [acked, foreign] = asked.length === 0 ? [0, []] : asArray(unwrap(outcomes.shift() ?? null));
+    const settled = await settleRest(stream, group, plan.decode(outcomes));
+    return both(uncertain.decode(acked, foreign), settled);
   } catch (error) {
     throw await groupError(stream, group, error);
   }
@@ -106,9 +197,9 @@ function readAll(
   group: string,
   leases: readonly string[],
   stale: StaleLeases,
-): { text: string; lease: Lease }[] {
+): { text: string; lease: LeaseText }[] {
   const format = leaseFormat(stream.name, group);
-  const read: { text: string; lease: Lease }[] = [];
+  const read: { text: string; lease: LeaseText }[] = [];
   for (const text of leases) {
     const lease = format.read(text);
     if (typeof lease === "object") read.push({ text, lease });
@@ -132,7 +223,7 @@ type PlainCommand = readonly [name: "XACK" | "HDEL" | "ZREM", key: string, ...me
  * Also for a delivery whose lease has expired or that another holds by now: the work was done. What is acknowledged
  * twice counts once, in XACK and HDEL too.
  */
-function planAcks({ keys }: EventStream, group: string, leases: readonly { lease: Lease }[]): PlainCommand[] {
+function planAcks({ keys }: EventStream, group: string, leases: readonly { lease: LeaseText }[]): PlainCommand[] {
   const ids: string[] = [];
   const sides: string[] = [];
   const members: string[] = [];
@@ -152,12 +243,12 @@ function planAcks({ keys }: EventStream, group: string, leases: readonly { lease
 }
 
 /** The member of the side store's schedule that stands for a delivery: see `scripts/parts/side-store.lua.ts`. */
-function handedMember({ deliveries, consumer }: Lease, side: string): string {
+function handedMember({ deliveries, consumer }: LeaseText, side: string): string {
   return `${side} ${deliveries} h ${consumer}`;
 }
 
 /** What stands for that delivery in the index of the side store's schedule. */
-function indexMembers({ id, deliveries, consumer }: Lease, side: string): string[] {
+function indexMembers({ id, deliveries, consumer }: LeaseText, side: string): string[] {
   const message = orderedId(id);
   return [
     `m ${message} ${side}`,
@@ -166,28 +257,32 @@ function indexMembers({ id, deliveries, consumer }: Lease, side: string): string
   ];
 }
 
-interface Fenced {
-  readonly call: Call;
-  decode(reply: Parameters<typeof asArray>[0]): Omit<Settled, "acked">;
+/** A lease that the script settles. */
+export interface Item {
+  readonly action: "extend" | "retry" | "reject" | "release";
+  readonly text: string;
+  readonly lease: LeaseText;
+  readonly delayMs?: number | undefined;
+  readonly reason?: string | undefined;
 }
 
-function planFenced(
-  stream: EventStream,
-  group: string,
-  request: SettleRequest,
-  stale: StaleLeases,
-): Fenced | undefined {
-  const asked = [
-    ...request.extends.map((lease) => ({ action: "extend", lease, delayMs: undefined, reason: undefined })),
-    ...request.retries.map((retry) => ({ action: "retry", delayMs: undefined, reason: undefined, ...retry })),
-    ...request.rejects.map((reject) => ({ action: "reject", delayMs: undefined, reason: undefined, ...reject })),
-    ...request.releases.map((lease) => ({ action: "release", lease, delayMs: undefined, reason: undefined })),
+function fencedItems(stream: EventStream, group: string, request: SettleRequest, stale: StaleLeases): Item[] {
+  const asked: (Omit<Item, "text" | "lease"> & { readonly lease: string })[] = [
+    ...request.extends.map((lease) => ({ action: "extend" as const, lease })),
+    ...request.retries.map((retry) => ({ action: "retry" as const, ...retry })),
+    ...request.rejects.map((reject) => ({ action: "reject" as const, ...reject })),
+    ...request.releases.map((lease) => ({ action: "release" as const, lease })),
   ];
   const byLease = new Map(asked.map((item) => [item.lease, item]));
-  const items = readAll(stream, group, [...byLease.keys()], stale)
-    .map(({ text, lease }) => ({ ...byLease.get(text), text, lease }))
+  return readAll(stream, group, [...byLease.keys()], stale)
+    .flatMap(({ text, lease }) => {
+      const item = byLease.get(text);
+      return item === undefined ? [] : [{ ...item, text, lease }];
+    })
     .sort((a, b) => compareText(a.lease.consumer, b.lease.consumer) || compareIds(a.lease.id, b.lease.id));
-  if (items.length === 0) return undefined;
+}
+
+function fencedCall(stream: EventStream, group: string, items: readonly Item[], acks = ""): Call {
   const rows = items.map(({ action, lease, delayMs, reason }, i) => [
     i,
     action,
@@ -198,30 +293,37 @@ function planFenced(
     delayMs ?? -1,
     Math.random(),
     reason ?? "",
+    lease.incarnation ?? "",
   ]);
   const { ackWaitMs, maxDeliveries, backoff } = GROUP_DEFAULTS;
   return {
-    call: {
-      script: settleScript,
-      keys: groupKeys(stream, group),
-      args: [group, ackWaitMs, maxDeliveries, backoff.minMs, backoff.maxMs, JSON.stringify(rows)],
-    },
-    decode(reply) {
-      const [extended, retried, rejected, released, notHeld] = asArray(reply);
-      return {
-        retried: asNumber(retried),
-        rejected: asNumber(rejected),
-        released: asNumber(released),
-        extended: asNumber(extended),
-        stale: asArray(notHeld).map((row) => {
-          const [number, outcome] = asArray(row);
-          const lease = items[asNumber(number)]?.text ?? "";
-          return { lease, outcome: asText(outcome) === "superseded" ? "superseded" : "settled" };
-        }),
-      };
-    },
+    script: settleScript,
+    keys: groupKeys(stream, group),
+    args: [group, ackWaitMs, maxDeliveries, backoff.minMs, backoff.maxMs, JSON.stringify(rows), acks],
   };
 }
+
+function decodeFenced(reply: Reply, items: readonly Item[]): PartlySettled {
+  const [, , extended, retried, rejected, released, notHeld, rest] = asArray(reply);
+  const stale = asArray(notHeld).map((row): StaleLease => {
+    const [number, why] = asArray(row);
+    const outcome = OUTCOMES.find((one) => one === why) ?? "settled";
+    return { lease: items[asNumber(number)]?.text ?? "", outcome };
+  });
+  return {
+    settled: {
+      acked: 0,
+      retried: asNumber(retried),
+      rejected: asNumber(rejected),
+      released: asNumber(released),
+      extended: asNumber(extended),
+      stale,
+    },
+    rest: asArray(rest).flatMap((number) => items[asNumber(number)] ?? []),
+  };
+}
+
+const OUTCOMES = ["superseded", "settled", "foreign"] as const;
 
 function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;

@@ -55,7 +55,7 @@ test("producing is all or nothing, also at the very end of the id space", async 
   const stream = await makeStream();
   const last = "18446744073709551615";
   await nativeClient().xadd(stream.keys.stream, `${last}-18446744073709551614`, "data", "1");
-  await expect(produce(stream, [{ data: "1" }, { data: "2" }])).rejects.toMatchObject({ code: "internal-error" });
+  await expect(produce(stream, [{ data: "1" }, { data: "2" }])).rejects.toMatchObject({ code: "conflict" });
   expect(await streamInfo(stream)).toMatchObject({ length: 1 });
 });
 

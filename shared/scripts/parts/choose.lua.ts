@@ -12,11 +12,14 @@ export const choose = definePart(
   /* lua */ `
 POISON_AT_ONCE = 20
 
--- A batch's room, how many are chosen, and whether that is a last permitted delivery, which goes alone. Each choice
--- takes as much poison as one step may copy.
-function newChoice(room, maxDeliveries, largestBytes)
+-- A batch's room in entries and bytes, how many are chosen, and whether that is a last permitted delivery, which goes
+-- alone. Each choice takes as much poison as one step may copy.
+function newChoice(room, bytes, maxDeliveries, largestBytes)
   local poisonLeft = fitting(POISON_AT_ONCE, STEP_BYTES, largestBytes)
-  return { room = room, maxDeliveries = maxDeliveries, handed = 0, alone = false, poisonLeft = poisonLeft }
+  return {
+    room = fitting(room, bytes, largestBytes), bytes = bytes, largestBytes = largestBytes, maxDeliveries = maxDeliveries,
+    handed = 0, alone = false, poisonLeft = poisonLeft,
+  }
 end
 
 -- @return the entries to hand out, those with no delivery left, the first one left behind
@@ -42,23 +45,32 @@ end
 
 -- Charges the delivery, starts the lease, reads the payload. XCLAIM drops entries whose payload is gone
 -- from its answer and the PEL: recorded in the same step.
--- @return the entries with their payloads, and their deliveries so far
-function claim(keys, group, consumer, chosen)
-  local claimed, earlier, ids, byId = {}, {}, {}, {}
-  for i, entry in ipairs(chosen) do ids[i], byId[entry.id] = entry.id, entry end
-  if #ids == 0 then return claimed, earlier end
-  claimed = call('XCLAIM', keys.stream, group, consumer, 0, unpack(ids))
-  for i, entry in ipairs(claimed) do
-    earlier[i] = byId[entry[1]].deliveries
-    byId[entry[1]] = nil
-  end
-  for _, id in ipairs(ids) do
-    if byId[id] then
-      byId[id].reason = 'payload-missing'
-      deadLetter(keys, group, byId[id])
+-- @return the entries with their payloads, and their deliveries so far; and whether some were too large for one answer and
+--         are left as they were
+function claim(keys, group, consumer, chosen, choice)
+  local claimed, earlier, taken = {}, {}, 0
+  local reading = newReading(choice.bytes, choice.largestBytes, 32)
+  local count = #chosen > 0 and reading.next(#chosen) or 0
+  while count > 0 do
+    local ids, byId = {}, {}
+    for i = 1, count do
+      local entry = chosen[taken + i]
+      ids[i], byId[entry.id] = entry.id, entry
     end
+    for _, entry in ipairs(call('XCLAIM', keys.stream, group, consumer, 0, unpack(ids))) do
+      claimed[#claimed + 1], earlier[#earlier + 1] = entry, byId[entry[1]].deliveries
+      byId[entry[1]] = nil
+      reading.add(entry[2])
+    end
+    for _, entry in pairs(byId) do
+      entry.reason = 'payload-missing'
+      deadLetter(keys, group, entry)
+    end
+    taken = taken + count
+    count = reading.next(#chosen - taken)
   end
-  return claimed, earlier
+  choice.handed = choice.handed - (#chosen - taken)
+  return claimed, earlier, taken < #chosen
 end
 `,
 );

@@ -1,4 +1,5 @@
 import { definePart } from "../../redis/script.ts";
+import { messageSize } from "./message-size.lua.ts";
 import { orderedIds } from "./ordered-id.lua.ts";
 
 /**
@@ -13,8 +14,8 @@ import { orderedIds } from "./ordered-id.lua.ts";
  * of other clients, or of Weir before it had the index, are not in it.
  */
 export const deadLetters = definePart(
-  ["beginWriting", "deadLetter", "deadLetterAll", "indexDeadLetters", "forgetDeadLetters"],
-  [orderedIds],
+  ["beginWriting", "checkDeadLetters", "deadLetter", "deadLetterAll", "indexDeadLetters", "forgetDeadLetters"],
+  [messageSize, orderedIds],
   /* lua */ `
 -- unpack takes about 7,900 values. Another client's entry may have more: kept whole, as JSON in one field.
 local MAX_FIELDS = 2000
@@ -23,6 +24,12 @@ local MAX_FIELDS = 2000
 -- for want of memory only before a script's first write: this is one, and changes nothing.
 function beginWriting(keys, group)
   call('XACK', keys.stream, group, '0-0')
+end
+
+-- Raises WRONGTYPE where another client has put something else there: called before a script writes anything.
+function checkDeadLetters(keys)
+  call('XLEN', keys.dead)
+  call('ZCARD', keys.deadIndex)
 end
 
 -- Appends a dead letter. The caller acknowledges after it, and indexes when it is done.
@@ -46,7 +53,9 @@ function deadLetter(keys, group, source)
     'weir-deliveries', source.deliveries, 'weir-consumer', source.consumer,
   }) do entry[#entry + 1] = value end
   if (source.detail or '') ~= '' then entry[#entry + 1], entry[#entry + 2] = 'weir-detail', source.detail end
-  local id = call('XADD', keys.dead, '*', unpack(entry))
+  -- What has no payload left has left the PEL already: there is no way back, and nothing more to be lost.
+  local id = (source.fields and call or try)('XADD', keys.dead, '*', unpack(entry))
+  if type(id) == 'table' then return end
   local message, letter = ordered(source.id), ordered(id)
   local index = keys.newlyDead or {}
   index[#index + 1], index[#index + 2] = 'm ' .. message .. ' ' .. letter, 'd ' .. letter .. ' ' .. message
@@ -63,7 +72,7 @@ function indexDeadLetters(keys)
   for first = 1, #index, 2000 do
     local scored = {}
     for i = first, math.min(first + 1999, #index) do scored[#scored + 1], scored[#scored + 2] = 0, index[i] end
-    call('ZADD', keys.deadIndex, unpack(scored))
+    try('ZADD', keys.deadIndex, unpack(scored))
   end
   keys.newlyDead = nil
 end
@@ -80,20 +89,21 @@ function forgetDeadLetters(keys, pairs)
   call('ZREM', keys.deadIndex, unpack(index))
 end
 
--- Dead-letters entries delivered too often, in the order given, and takes them off the PEL.
--- @return how many went, and how many had no payload any more
+-- Dead-letters entries delivered too often, in the order given, as many as one step may copy, and takes them off the PEL.
+-- @return how many went, how many had no payload any more, and the first one that is left
 function deadLetterAll(keys, group, entries)
-  local ids, missing = {}, 0
+  local ids, missing, bytes = {}, 0, 0
   for i, entry in ipairs(entries) do
+    if bytes >= STEP_BYTES then break end
     local found = call('XRANGE', keys.stream, entry.id, entry.id)[1]
     entry.fields = found and found[2]
     entry.reason = found and 'max-deliveries' or 'payload-missing'
-    if not found then missing = missing + 1 end
+    if found then bytes = bytes + sizeOf(found[2]) else missing = missing + 1 end
     deadLetter(keys, group, entry)
     ids[i] = entry.id
   end
   if #ids > 0 then call('XACK', keys.stream, group, unpack(ids)) end
-  return #ids - missing, missing
+  return #ids - missing, missing, entries[#ids + 1]
 end
 `,
 );

@@ -10,14 +10,14 @@ import { pending } from "./pending.lua.ts";
  * The config's `held:<group>` says `<first> <last>`, the holders that may have something; none without it.
  */
 export const holders = definePart(
-  ["HOLDER_MAX", "countPending", "readHolders", "writeHolders", "moveTo", "hold", "holdRun"],
+  ["HOLDER_MAX", "countPending", "openHolders", "readHolders", "writeHolders", "moveTo", "hold", "holdRun"],
   [deadLetters, pending],
   /* lua */ `
 local HOLDER = '@held:'
 -- Upstash allows about 1,000 pending entries per consumer.
 HOLDER_MAX = 1000
 
--- Pending entries of each consumer, and in all; which holders have some.
+-- Pending entries of each consumer, and in all; which holders have some. Walks through all consumers.
 function countPending(stream, group)
   local counts, all, held, first, last = {}, 0, 0, nil, nil
   for _, pair in ipairs(call('XPENDING', stream, group)[4] or {}) do
@@ -37,6 +37,15 @@ end
 function readHolders(text)
   local first, last = (text or ''):match('^(%d+) (%d+)$')
   if first then return tonumber(first), tonumber(last) end
+end
+
+-- The holders as hold and holdRun need them, without counting all that is pending.
+-- @param held the config's held
+function openHolders(keys, group, held)
+  local first, last = readHolders(held)
+  local holder = HOLDER .. (last or 0)
+  local rows = call('XPENDING', keys.stream, group, '-', '+', HOLDER_MAX, holder)
+  return { counts = { [holder] = #rows }, first = first, last = last }
 end
 
 function writeHolders(keys, group, first, last)
@@ -74,7 +83,7 @@ function moveTo(keys, group, consumer, entries)
 end
 
 -- Gives each holder as many of the entries as it has room for.
--- @param pending what countPending found; kept up to date
+-- @param pending what countPending or openHolders found; kept up to date
 local function share(entries, pending, take)
   local at, missing = 1, 0
   pending.first = pending.first or 0

@@ -5,12 +5,12 @@ import { definePart } from "../../redis/script.ts";
  * its `maxMessageBytes`, or what that has been before it was lowered (`largestMessageBytes`).
  */
 export const messageSize = definePart(
-  ["DEFAULT_MAX_MESSAGE_BYTES", "STEP_BYTES", "largestMessage", "fitting", "stepSize"],
+  ["DEFAULT_MAX_MESSAGE_BYTES", "STEP_BYTES", "largestMessage", "fitting", "stepSize", "sizeOf", "newReading"],
   [],
   /* lua */ `
 DEFAULT_MAX_MESSAGE_BYTES = 65536
--- What one step may copy: Redis must not be held up, however large messages are.
-STEP_BYTES = 4 * 1024 * 1024
+-- What one step may copy: Redis must not be held up, however large messages are (written as JSON: 8 ms a MiB).
+STEP_BYTES = 2 * 1024 * 1024
 
 -- Both settings as HMGET answers them.
 function largestMessage(maxMessageBytes, largestMessageBytes)
@@ -24,6 +24,32 @@ function fitting(max, bytes, largest) return math.max(1, math.min(max, math.floo
 function stepSize(keys, max)
   local settings = call('HMGET', keys.config, 'maxMessageBytes', 'largestMessageBytes')
   return fitting(max, STEP_BYTES, largestMessage(settings[1], settings[2]))
+end
+
+function sizeOf(fields)
+  local bytes = 0
+  for _, text in ipairs(fields) do bytes = bytes + #text end
+  return bytes
+end
+
+-- Reads as many entries as fit into so many bytes. Those of another client may be larger than the settings say: few are
+-- read at first, then more by what they weighed.
+-- @param largest what the settings say; first: how many to read at first
+-- @return an object: next(wanted) says how many to read now (0: no more), add(fields) notes one that was read
+function newReading(bytes, largest, first)
+  local reading, used, count = {}, 0, first
+  function reading.next(wanted)
+    local fits = math.floor((bytes - used) / largest)
+    if used == 0 then fits = math.max(1, fits) end
+    local now = math.max(0, math.min(wanted, count, fits))
+    count = count * 8
+    return now
+  end
+  function reading.add(fields)
+    local size = sizeOf(fields)
+    used, largest = used + size, math.max(largest, size)
+  end
+  return reading
 end
 `,
 );

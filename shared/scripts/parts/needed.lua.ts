@@ -1,5 +1,6 @@
 import { definePart } from "../../redis/script.ts";
 import { ids } from "./ids.lua.ts";
+import { pending } from "./pending.lua.ts";
 import { xinfo } from "./xinfo.lua.ts";
 
 /**
@@ -8,7 +9,7 @@ import { xinfo } from "./xinfo.lua.ts";
  */
 export const needed = definePart(
   ["firstId", "findNeeded", "trimBelow", "trimToLength"],
-  [ids, xinfo],
+  [ids, pending, xinfo],
   /* lua */ `
 function firstId(stream)
   local first = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
@@ -25,10 +26,8 @@ function findNeeded(stream)
       name = info.name, pending = info.pending, lastDelivered = info['last-delivered-id'], lag = info.lag or nil,
     }
     group.needed = after(group.lastDelivered)
-    if group.pending > 0 then
-      local oldest = call('XPENDING', stream, group.name)[2]
-      if less(oldest, group.needed) then group.needed = oldest end
-    end
+    local oldest = group.pending > 0 and oldestPending(stream, group.name)
+    if oldest and less(oldest, group.needed) then group.needed = oldest end
     -- Nothing below the first entry can be needed.
     if first and less(group.needed, first) then group.needed = first end
     if less(group.needed, watermark) then watermark = group.needed end

@@ -13,7 +13,7 @@ import { definePart } from "../../redis/script.ts";
  * keeps its longer lease: the config's `ackWaitBefore:<group>` says `<ackWaitMs> <until when>`.
  */
 export const pending = definePart(
-  ["isHolder", "readCursor", "readAckWait", "leftMs", "decodePending", "findExpired", "pendingOf"],
+  ["isHolder", "readCursor", "readAckWait", "leftMs", "decodePending", "oldestPending", "findExpired", "pendingOf"],
   [],
   /* lua */ `
 function isHolder(consumer) return consumer:sub(1, 6) == '@held:' end
@@ -36,6 +36,13 @@ end
 
 function decodePending(raw)
   return { id = raw[1], consumer = raw[2], idleMs = raw[3], deliveries = raw[4] }
+end
+
+-- The id of the oldest pending entry, or nil; raises NOGROUP without the group. The summary of XPENDING tells it too, but
+-- walks through all consumers.
+function oldestPending(stream, group)
+  local oldest = call('XPENDING', stream, group, '-', '+', 1)[1]
+  return oldest and oldest[1]
 end
 
 -- Finds entries whose leases have ended.

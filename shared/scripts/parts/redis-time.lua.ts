@@ -11,10 +11,11 @@ export const redisTime = definePart(
 -- The year 3000.
 local CLOCK_ENDS_MS = 32503680000000
 
--- @param clock a key of its own for each stream, made where it is missing
-function redisNowMs(clock)
+-- @param clock a key of its own for each stream, made where it is missing and the stream is there; else this raises
+function redisNowMs(clock, stream)
   local left = call('PTTL', clock)
   if left < 0 then
+    call('XINFO', 'GROUPS', stream)
     -- Refused where Redis is full: then TIME may still be there.
     local made = try('SET', clock, '', 'PXAT', asMs(CLOCK_ENDS_MS))
     if type(made) == 'table' and made.err then

@@ -19,15 +19,13 @@ function deadLetterAside(keys, group, entries)
   removeFromSideStore(keys, entries)
 end
 
--- Hands out what a choice takes of some entries, a delivery each.
--- @return { side id, id, deliveries so far, fields } each, and the first entry left behind
-function handOutAside(keys, group, choice, entries, consumer, endsMs)
-  local chosen, poison, left = choose(choice, entries)
-  deadLetterAside(keys, group, poison)
+-- Hands out entries of the side store, a delivery each.
+-- @return { side id, id, deliveries so far, fields } each
+function handOutAside(keys, chosen, consumer, endsMs)
   local due = {}
   for i, entry in ipairs(chosen) do due[i] = { entry.side, entry.id, entry.deliveries, entry.fields } end
   handOn(keys, chosen, consumer, endsMs, 1)
-  return due, left
+  return due
 end
 `,
 );

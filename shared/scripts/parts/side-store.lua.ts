@@ -1,4 +1,6 @@
 import { definePart } from "../../redis/script.ts";
+import { ids } from "./ids.lua.ts";
+import { messageSize } from "./message-size.lua.ts";
 import { orderedIds } from "./ordered-id.lua.ts";
 import { redisTime } from "./redis-time.lua.ts";
 
@@ -30,6 +32,7 @@ export const sideStore = definePart(
     "readMember",
     "noteDue",
     "writePayload",
+    "checkSideStore",
     "addToSideStore",
     "readSideStore",
     "dueMembers",
@@ -44,7 +47,7 @@ export const sideStore = definePart(
     "indexOfHand",
     "removeFromSideStore",
   ],
-  [orderedIds, redisTime],
+  [ids, messageSize, orderedIds, redisTime],
   /* lua */ `
 -- Where the index begins, and its parts, as scores. Times are far below.
 INDEX = { start = 1e15, hand = 2e15, message = 3e15, consumer = 4e15, stop = 5e15 }
@@ -85,17 +88,24 @@ end
 
 local function memberOfMessage(entry) return 'm ' .. ordered(entry.id) .. ' ' .. entry.side end
 
+-- Raises WRONGTYPE where another client has put something else there: called before a script writes anything.
+function checkSideStore(keys)
+  call('HLEN', keys.again)
+  call('ZCARD', keys.due)
+end
+
 -- Stores messages to come back: each { id, fields, deliveries, consumer, dueMs, from ('retry', 'redrive' or 'replay'),
 -- detail (if any) }. At most 1,000.
 function addToSideStore(keys, group, entries)
   if #entries == 0 then return end
-  local settings = call('HMGET', keys.config, 'incarnation', 'againDue:' .. group)
+  local settings = call('HMGET', keys.config, 'incarnation:' .. group, 'againDue:' .. group, 'incarnation')
+  local incarnation = (settings[1] or settings[3] or ''):sub(1, 8)
   local last = call('HINCRBY', keys.config, 'againSequence:' .. group, #entries)
   local payloads, members, earliest = {}, {}, math.huge
   for i, entry in ipairs(entries) do
     -- Later groups and streams of this name never reuse a side id: an old lease must not fit. Padded, so that
     -- what is due at the same time comes in order.
-    entry.side = string.format('%012.0f', last - #entries + i) .. '.' .. (settings[1] or ''):sub(1, 8)
+    entry.side = string.format('%012.0f', last - #entries + i) .. '.' .. incarnation
     payloads[2 * i - 1] = entry.side
     payloads[2 * i] = writePayload(entry)
     members[4 * i - 3], members[4 * i - 2] = asMs(entry.dueMs), writeMember(entry, 'w')
@@ -107,28 +117,35 @@ function addToSideStore(keys, group, entries)
   noteDue(keys.config, group, tonumber(settings[2] or nil), earliest)
 end
 
--- Reads the payloads of members into entries; drops the members that have none.
--- @return the entries that have one
-function readSideStore(keys, members)
-  local entries, sides, orphans = {}, {}, {}
-  for i, member in ipairs(members) do
-    entries[i] = readMember(member)
-    sides[i] = entries[i].side
-  end
-  if #entries == 0 then return entries end
-  local found = {}
-  for i, payload in ipairs(call('HMGET', keys.again, unpack(sides))) do
-    if payload then
-      local message = cjson.decode(payload)
-      entries[i].id, entries[i].fields, entries[i].from = message.id, message.fields, message.from
-      entries[i].detail = message.detail
-      found[#found + 1] = entries[i]
-    else
-      orphans[#orphans + 1] = members[i]
+-- Reads the payloads of members into entries, as many as one step may copy; drops the members that have none.
+-- @param largest how large a message may be
+-- @return the entries that have one, and whether some members were left out
+function readSideStore(keys, members, largest)
+  local found, orphans, taken = {}, {}, 0
+  local reading = newReading(STEP_BYTES, largest, 4)
+  local count = #members > 0 and reading.next(#members) or 0
+  while count > 0 do
+    local entries, sides = {}, {}
+    for i = 1, count do
+      entries[i] = readMember(members[taken + i])
+      sides[i] = entries[i].side
     end
+    for i, payload in ipairs(call('HMGET', keys.again, unpack(sides))) do
+      if payload then
+        reading.add({ payload })
+        local message = cjson.decode(payload)
+        entries[i].id, entries[i].fields, entries[i].from = message.id, message.fields, message.from
+        entries[i].detail = message.detail
+        found[#found + 1] = entries[i]
+      else
+        orphans[#orphans + 1] = entries[i].member
+      end
+    end
+    taken = taken + count
+    count = reading.next(#members - taken)
   end
   if #orphans > 0 then call('ZREM', keys.due, unpack(orphans)) end
-  return found
+  return found, taken < #members
 end
 
 -- The members that may be handed out, those first that have been due longest, expired or waiting alike.
@@ -213,31 +230,44 @@ function inHandOf(keys, consumer, max)
   return own, #found == max
 end
 
--- Messages of one millisecond that are looked at.
-local SAME_MS = 2000
+-- Members that are read at once, and of one message at most.
+local PAGE, MAX_COPIES = 100, 100
+
+-- The members of the index that are of a message, all of one score. Those of one score lie in the order of their text, so of
+-- their ids: where more messages have the same millisecond than one page holds, the place is found by halves.
+-- @param kind 'h' or 'm', with where that part of the index begins
+local function membersOfMessage(due, kind, start, id)
+  local score, wanted = asMs(start + placeOf(id)), kind .. ' ' .. ordered(id) .. ' '
+  local function isBefore(text) return less(unordered(text:match('^%a (%S+)')), id) end
+  local found, page = {}, call('ZRANGEBYSCORE', due, score, score, 'LIMIT', 0, PAGE)
+  if #page == PAGE and (isBefore(page[PAGE]) or page[PAGE]:sub(1, #wanted) == wanted) then
+    local low = call('ZCOUNT', due, '-inf', '(' .. score)
+    local high = low + call('ZCOUNT', due, score, score)
+    while low < high do
+      local middle = math.floor((low + high) / 2)
+      if isBefore(call('ZRANGE', due, middle, middle)[1]) then low = middle + 1 else high = middle end
+    end
+    page = call('ZRANGE', due, low, low + MAX_COPIES - 1)
+  end
+  for _, text in ipairs(page) do
+    if text:sub(1, #wanted) == wanted then found[#found + 1] = text end
+  end
+  return found
+end
 
 -- What is in hand of some messages. @return entries, with their scores
 function inHandOfMessages(keys, ids)
-  local wanted, places, entries = {}, {}, {}
+  local texts = {}
   for _, id in ipairs(ids) do
-    wanted[id] = true
-    places[placeOf(id)] = true
+    for _, text in ipairs(membersOfMessage(keys.due, 'h', INDEX.hand, id)) do texts[#texts + 1] = text end
   end
-  for place in pairs(places) do
-    local score = asMs(INDEX.hand + place)
-    for _, entry in ipairs(readHand(keys, call('ZRANGEBYSCORE', keys.due, score, score, 'LIMIT', 0, SAME_MS))) do
-      if wanted[entry.id] then entries[#entries + 1] = entry end
-    end
-  end
-  return entries
+  return (readHand(keys, texts))
 end
 
 -- The side ids of a message, waiting or in hand.
 function sideIdsOf(keys, id)
-  local score, start, sides = asMs(INDEX.message + placeOf(id)), 'm ' .. ordered(id) .. ' ', {}
-  for _, text in ipairs(call('ZRANGEBYSCORE', keys.due, score, score, 'LIMIT', 0, SAME_MS)) do
-    if text:sub(1, #start) == start then sides[#sides + 1] = text:sub(#start + 1) end
-  end
+  local sides = {}
+  for i, text in ipairs(membersOfMessage(keys.due, 'm', INDEX.message, id)) do sides[i] = text:match('(%S+)$') end
   return sides
 end
 
@@ -259,9 +289,10 @@ function handOn(keys, entries, consumer, endsMs, charged)
   call('ZADD', keys.due, unpack(new))
 end
 
--- Takes entries out of the side store.
+-- Takes entries out of the side store, at most 1,000.
+-- @return how many had a payload
 function removeFromSideStore(keys, entries)
-  if #entries == 0 then return end
+  if #entries == 0 then return 0 end
   local sides, members = {}, {}
   for i, entry in ipairs(entries) do
     sides[i] = entry.side
@@ -269,7 +300,7 @@ function removeFromSideStore(keys, entries)
     if entry.state == 'h' then members[#members + 1], members[#members + 2] = indexOfHand(entry) end
   end
   call('ZREM', keys.due, unpack(members))
-  call('HDEL', keys.again, unpack(sides))
+  return call('HDEL', keys.again, unpack(sides))
 end
 `,
 );
