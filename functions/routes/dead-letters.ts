@@ -5,6 +5,7 @@ import {
   deleteDeadLetters,
   getDeadLetter,
   listDeadLetters,
+  parseRedriveCursor,
   redrive,
 } from "../../shared/stream/dead-letters.ts";
 import { idAtOrAfter } from "../../shared/stream/position.ts";
@@ -36,7 +37,7 @@ const listDeadLettersRoute = streamRoute(
     operationId: "listDeadLetters",
     tag,
     summary: "List a group's dead letters, oldest first",
-    description: "With a filter a page may be short, even empty, while `next` says that there is more.",
+    description: "Where a filter fits few, a page may be short, even empty, while `next` says that there is more.",
     params: GroupParams,
     query: z.strictObject({
       reason: z.enum(DEAD_LETTER_REASONS).optional(),
@@ -71,32 +72,51 @@ const getDeadLetterRoute = streamRoute(
   async ({ stream, params }) => jsonResponse(deadLetterJson(await getDeadLetter(stream, params.group, params.id))),
 );
 
+/** Where a redrive went on to. */
+const RedriveCursor = z.string().transform((text, context) => {
+  const known = parseRedriveCursor(text);
+  if (known !== undefined) return known;
+  context.addIssue({ code: "custom", message: "expected `next` of the request before" });
+  return z.NEVER;
+});
+
+const redriveRequest = once(() =>
+  z
+    .strictObject({
+      ids: EntryIds.optional(),
+      all: z.literal(true).optional(),
+      reason: z.enum(DEAD_LETTER_REASONS).optional(),
+      type: z.string().min(1).max(1_024).optional(),
+      detail: z.string().min(1).max(1_024).optional().meta({ description: "The consumer's words" }),
+      limit: integer(1, 1_000).default(1_000),
+      cursor: cursor(RedriveCursor),
+      dryRun: z.boolean().default(false).meta({ description: "Counts only" }),
+    })
+    .refine(({ ids, all, reason, type, detail }) => {
+      const isFiltered = reason !== undefined || type !== undefined || detail !== undefined;
+      return [ids !== undefined, all !== undefined, isFiltered].filter(Boolean).length === 1;
+    }, "expected one of ids, all: true, or a filter by reason, type or detail"),
+);
+
 const redriveRoute = streamRoute(
   { method: "post", path: `${path}/redrive` },
   () => ({
     operationId: "redrive",
     tag,
     summary: "Hand dead letters to this group again, from delivery 1",
-    description: "By `ids`, or all that fit `reason` and `type`, oldest first. What has no payload stays.",
+    description:
+      "By `ids`, `all`, or all that fit `reason`, `type` and `detail`, oldest first. What has no payload stays. While `next` is " +
+      "not null there is more: the same request with it as `cursor` goes on, and repeats nothing.",
     params: GroupParams,
     query: nothing,
-    body: jsonBody(
-      z
-        .strictObject({
-          ids: EntryIds.optional(),
-          reason: z.enum(DEAD_LETTER_REASONS).optional(),
-          type: z.string().min(1).max(1_024).optional(),
-          limit: integer(1, 1_000).default(1_000),
-        })
-        .refine(
-          ({ ids, reason, type }) => ids === undefined || (reason === undefined && type === undefined),
-          "expected either ids, or reason and type",
-        ),
-    ),
-    answers: { 200: { description: "How many", schema: z.object({ redriven: z.int() }) } },
+    body: jsonBody(redriveRequest()),
+    answers: { 200: { description: "How many", schema: z.object({ redriven: z.int(), next: Next }) } },
     errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown", "redis-full"],
   }),
-  async ({ stream, params, body, c }) => c.json({ redriven: await redrive(stream, params.group, body) }),
+  async ({ stream, params, body, c }) => {
+    const { count, next } = await redrive(stream, params.group, body);
+    return c.json({ redriven: count, next });
+  },
 );
 
 const deleteDeadLettersRoute = streamRoute(
@@ -105,20 +125,32 @@ const deleteDeadLettersRoute = streamRoute(
     operationId: "deleteDeadLetters",
     tag,
     summary: "Delete dead letters, for good",
+    description:
+      "Those named, those `before` a time or id, or `all` that there are. While `next` is not null there is more: the same " +
+      "request with it as `cursor` goes on.",
     params: GroupParams,
     query: nothing,
     body: jsonBody(
       z
-        .strictObject({ ids: EntryIds.optional(), before: Bound.optional() })
-        .refine(({ ids, before }) => (ids === undefined) !== (before === undefined), "expected either ids or before"),
+        .strictObject({
+          ids: EntryIds.optional(),
+          before: Bound.optional(),
+          all: z.literal(true).optional(),
+          cursor: cursor(EntryId),
+        })
+        .refine(
+          ({ ids, before, all }) => [ids, before, all].filter((one) => one !== undefined).length === 1,
+          "expected one of ids, before and all: true",
+        ),
     ),
-    answers: { 200: { description: "How many", schema: z.object({ deleted: z.int() }) } },
+    answers: { 200: { description: "How many", schema: z.object({ deleted: z.int(), next: Next }) } },
     errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown"],
   }),
-  async ({ stream, params, body, c }) => {
-    const { ids = [], before } = body;
-    const which = before === undefined ? { ids } : { belowId: idAtOrAfter(before) };
-    return c.json({ deleted: await deleteDeadLetters(stream, params.group, which) });
+  async ({ stream, params, body: { ids, before, cursor }, c }) => {
+    const belowId = cursor ?? (before && idAtOrAfter(before));
+    const which = ids !== undefined ? { ids } : belowId !== undefined ? { belowId } : "all";
+    const { count, next } = await deleteDeadLetters(stream, params.group, which);
+    return c.json({ deleted: count, next });
   },
 );
 

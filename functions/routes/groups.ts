@@ -10,6 +10,7 @@ import {
   AnyName,
   Bound,
   cursor,
+  EntryId,
   EntryIds,
   GroupParams,
   gapSchema,
@@ -73,15 +74,17 @@ const groupReplay = once(() =>
       end: Bound.optional(),
       type: z.string().min(1).max(1_024).optional(),
       limit: integer(1, 1_000).default(1_000),
+      cursor: cursor(EntryId),
+      dryRun: z.boolean().default(false).meta({ description: "Counts only" }),
     })
     .refine(
-      ({ ids, start, end }) => (ids === undefined ? start !== undefined && end !== undefined : !start && !end),
-      "expected either ids, or start and end",
+      ({ ids, start, end }) => (ids === undefined) === (start !== undefined || end !== undefined),
+      "expected either ids, or a range: start, end or both",
     )
     .meta({
       oneOf: [
         { required: ["ids"], not: { anyOf: [{ required: ["start"] }, { required: ["end"] }] } },
-        { required: ["start", "end"], not: { required: ["ids"] } },
+        { anyOf: [{ required: ["start"] }, { required: ["end"] }], not: { required: ["ids"] } },
       ],
     }),
 );
@@ -225,14 +228,19 @@ const replayRoute = streamRoute(
     operationId: "replay",
     tag,
     summary: "Hand messages of the stream to this group again; its cursor stays",
-    description: "By `ids`, or of a range from `start` to `end`, both included. Other groups notice nothing.",
+    description:
+      "By `ids`, or of a range from `start` to `end`, both included. Other groups notice nothing. While `next` is not null " +
+      "there is more: the same request with it as `cursor` goes on, and repeats nothing.",
     params: GroupParams,
     query: nothing,
     body: jsonBody(groupReplay()),
-    answers: { 200: { description: "How many", schema: z.object({ replayed: z.int() }) } },
+    answers: { 200: { description: "How many", schema: z.object({ replayed: z.int(), next: Next }) } },
     errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown", "redis-full"],
   }),
-  async ({ stream, params, body, c }) => c.json({ replayed: await replayToGroup(stream, params.group, body) }),
+  async ({ stream, params, body, c }) => {
+    const { count, next } = await replayToGroup(stream, params.group, body);
+    return c.json({ replayed: count, next });
+  },
 );
 
 export const groupRoutes: readonly Route[] = [

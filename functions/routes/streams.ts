@@ -3,7 +3,7 @@ import { type StreamInfo, streamInfo } from "../../shared/stream/inspect.ts";
 import { configureStream, deleteStream } from "../../shared/stream/manage.ts";
 import { MIN_MAX_MESSAGE_BYTES } from "../../shared/stream/produce.ts";
 import { listStreams } from "../../shared/stream/registry.ts";
-import { forecastRetention, trimNow } from "../../shared/stream/retention.ts";
+import { forecastRetention, parseTrimCursor, trimNow } from "../../shared/stream/retention.ts";
 import { STREAM_DEFAULTS, UNFINISHED } from "../../shared/stream/settings.ts";
 import { cachedStream } from "../../shared/stream/settings-cache.ts";
 import { jsonBody, noBody, nothing, type Route, route, streamRoute } from "../http/endpoint.ts";
@@ -157,6 +157,14 @@ const deleteStreamRoute = streamRoute(
   },
 );
 
+/** Where a trim went on to. */
+const TrimCursor = z.string().transform((text, context) => {
+  const known = parseTrimCursor(text);
+  if (known !== undefined) return known;
+  context.addIssue({ code: "custom", message: "expected `next` of the request before" });
+  return z.NEVER;
+});
+
 const trimStreamRoute = streamRoute(
   { method: "post", path: `${path}/trim` },
   () => ({
@@ -165,7 +173,7 @@ const trimStreamRoute = streamRoute(
     summary: "Trim a stream now; what a group has not finished is treated as the stream's `unfinished` says",
     description:
       "To one of `maxLength`, `minId` and `olderThanMs`; in whole nodes of Redis (about 100 messages), or with `exact` " +
-      "to the very message.",
+      "to the very message. While `next` is not null there is more: the same request with it as `cursor` goes on.",
     params: StreamParams,
     query: nothing,
     body: jsonBody(
@@ -175,6 +183,7 @@ const trimStreamRoute = streamRoute(
           minId: EntryId.optional(),
           olderThanMs: integer(0, Number.MAX_SAFE_INTEGER).optional(),
           exact: z.boolean().default(false),
+          cursor: cursor(TrimCursor),
         })
         .meta({ oneOf: [{ required: ["maxLength"] }, { required: ["minId"] }, { required: ["olderThanMs"] }] })
         .refine(
@@ -194,6 +203,7 @@ const trimStreamRoute = streamRoute(
               fromId: z.string().meta({ description: "All before it the group is done with" }),
             }),
           ),
+          next: Next,
         }),
       },
     },

@@ -18,6 +18,8 @@ export const deleteDeadLettersScript = defineScript(
 local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], deadIndex = KEYS[4] }
 local group = ARGV[1]
 oldestPending(keys.stream, group)
+-- A key of another type: found before anything is written.
+checkDeadLetters(keys)
 -- Taken off the index at once.
 local PAGE = 1000
 local deleted, more = 0, false
@@ -37,8 +39,12 @@ if ARGV[2] == 'ids' then
   for i = 3, #ARGV do indexed('[d ' .. ordered(ARGV[i]) .. ' ', '(d ' .. ordered(ARGV[i]) .. '!', found) end
   forgetDeadLetters(keys, found)
 else
-  local max = tonumber(ARGV[4])
-  deleted, more = trimBelow(keys.dead, ARGV[3], max, true, stepSize(keys, 100))
+  local settings = call('HMGET', keys.config, 'maxMessageBytes', 'largestMessageBytes')
+  local largest = largestMessage(settings[1], settings[2])
+  local step = fitting(100, STEP_BYTES, largest)
+  -- Freeing takes time too.
+  local max = math.max(step, fitting(tonumber(ARGV[4]), MAX_FREED_BYTES, largest))
+  deleted, more = trimBelow(keys.dead, ARGV[3], max, true, step)
   local gone = more and firstId(keys.dead) or ARGV[3]
   for _ = 1, math.ceil(max / PAGE) do
     local found = indexed('(d ', '(d ' .. ordered(gone), {})

@@ -40,7 +40,9 @@ local function answer(outcome, detail)
   return reply({ outcome, detail or '', limit, maxLength and 1 or 0 })
 end
 if ARGV[1] == '1' and incarnation == '' then
-  return answer(call('EXISTS', stream) == 1 and 'unadopted' or 'unknown-stream')
+  -- The length, for its WRONGTYPE.
+  local isThere = call('XLEN', stream) > 0 or call('EXISTS', stream) == 1
+  return answer(isThere and 'unadopted' or 'unknown-stream')
 end
 
 -- Whether the stream is gone, or was made anew by another client since it took these: it has never had them then.

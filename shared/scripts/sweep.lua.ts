@@ -14,7 +14,7 @@ import { sideStore } from "./parts/side-store.lua.ts";
  * Where all is held already, one slice of it is looked through for what has no try or no payload left.
  * KEYS: stream, config, dead, again, due, dead index, clock
  * ARGV: group, slice (pending entries to look at), defaults of ackWaitMs and maxDeliveries, 1 if there are too many
- *       consumers to walk through
+ *       consumers to walk through, where in the side store's index to look (from 0 to 1)
  * Returns { expired, dead-lettered, payload missing, 1 if there is more to sweep }
  *
  * Killed at any point and run again it does the rest; the cursor lies in the config.
@@ -28,7 +28,7 @@ local MAX_POISON, MAX_RUNS = 100, 50
 -- How long entries are held until their payloads are looked for, and again.
 local HELD_CHECK_MS = 600000
 -- Members of the side store's index that are looked at.
-local MAX_INDEX = 100
+local MAX_INDEX = 1000
 
 local keys = {
   stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5], deadIndex = KEYS[6],
@@ -102,7 +102,7 @@ end
 -- The side store needs no holders. Only what has no try left is read and taken out, and what its index says wrongly:
 -- an acknowledgement of an earlier delivery leaves the later one's members there.
 if settings[4] then
-  pruneIndex(keys, MAX_INDEX)
+  pruneIndex(keys, MAX_INDEX, tonumber(ARGV[6]))
   local spent = {}
   for _, member in ipairs(call('ZRANGEBYSCORE', keys.due, '-' .. asMs(nowMs), '(0', 'LIMIT', 0, slice)) do
     if readMember(member).deliveries >= maxDeliveries then spent[#spent + 1] = member end
@@ -117,6 +117,12 @@ if settings[4] then
   end
 end
 indexDeadLetters(keys)
+-- An emptied side store costs visits no more.
+if settings[4] and not more and call('HLEN', keys.again) == 0 then
+  call('HDEL', keys.config, 'againDue:' .. group)
+  -- All that may be left is an index of what is gone.
+  call('UNLINK', keys.due)
+end
 return reply({ expired, deadLettered, missing, more and 1 or 0 })
 `,
 );

@@ -23,7 +23,7 @@ export const trimScript = defineScript(
   [deadLetters, gap, ids, losses, messageSize, needed, position, xinfo],
   /* lua */ `
 -- How many copies one step makes at most, and how many entries without one it reads.
-local MAX_COPIES, MAX_READ = 1000, 1000
+local MAX_COPIES, MAX_READ = 500, 1000
 
 local stream, config = KEYS[1], KEYS[2]
 local nowMs, max, exact = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
@@ -32,6 +32,8 @@ local settings = call('HMGET', config, 'maxAgeMs', 'maxLength', 'unfinished', 'd
 local unfinished = settings[3] or 'keep'
 local largest = largestMessage(settings[5], settings[6])
 local step = fitting(100, STEP_BYTES, largest)
+-- Freeing takes time too.
+max = math.max(step, fitting(max, MAX_FREED_BYTES, largest))
 local cut, maxLength, deleteAcknowledged
 if ARGV[4] == 'given' then
   cut, maxLength = ARGV[5] ~= '' and ARGV[5] or nil, tonumber(ARGV[6])
@@ -79,18 +81,33 @@ end
 local keptFor, unnamed = {}, {}
 local deadLettered, dropped = 0, 0
 
--- Takes a range off a group's PEL; each page is handed over first.
-local function settlePending(group, last, onPage)
-  local taken = 0
-  repeat
-    local page = call('XPENDING', stream, group.name, '-', last, 1000)
-    local ids = {}
-    for i, entry in ipairs(page) do ids[i] = entry[1] end
-    if onPage then onPage(page) end
-    if #ids > 0 then call('XACK', stream, group.name, unpack(ids)) end
-    taken = taken + #ids
-  until #page < 1000
-  return taken
+-- Takes entries off a group's PEL: at most so many of a range.
+-- @param isKept tells those that are not meant; onPage is told the others first
+-- @return how many it took, and whether there may be more
+local function settlePending(group, last, size, isKept, onPage)
+  local page, gone, ids = call('XPENDING', stream, group.name, '-', last, size), {}, {}
+  for _, entry in ipairs(page) do
+    if not isKept[entry[1]] then gone[#gone + 1], ids[#ids + 1] = entry, entry[1] end
+  end
+  if #gone > 0 then
+    onPage(group, gone)
+    for at = 1, #ids, 1000 do call('XACK', stream, group.name, unpack(ids, at, math.min(at + 999, #ids))) end
+  end
+  return #ids, #page == size
+end
+
+-- What is pending and was taken by other clients' trims and deletions: any number. As much as one step may copy.
+-- @param last up to where; isThere tells what is left of that
+-- @return whether that was all
+local function settleGone(last, isThere, count, onPage)
+  local left, isAll = MAX_COPIES, true
+  for _, group in ipairs(groups) do
+    if group.pending > 0 and isAll then
+      local taken, mayBeMore = settlePending(group, last, left + count, isThere, onPage)
+      left, isAll = left - taken, not mayBeMore and taken < left
+    end
+  end
+  return isAll
 end
 
 -- For a group that now lies behind the first entry, Redis' count is put right: what it has lost was told above.
@@ -130,43 +147,47 @@ local function readOldest(copiesEach)
   return taken, true
 end
 
-local function copyAndTrim()
-  local behind, keysOf = {}, {}
-  for i = 7, #ARGV do keysOf[ARGV[i]] = { dead = KEYS[2 * i - 11], deadIndex = KEYS[2 * i - 10] } end
+-- The groups' keys that dead letters go to.
+-- @return nil when some were not named; a key of another type: found before anything is written
+local function targetsOfCopies()
+  local keysOf = {}
+  for i = 7, #ARGV do
+    keysOf[ARGV[i]] = { stream = stream, config = config, dead = KEYS[2 * i - 11], deadIndex = KEYS[2 * i - 10] }
+  end
   for _, group in ipairs(groups) do
-    if not keysOf[group.name] then unnamed[#unnamed + 1] = group.name else behind[#behind + 1] = group end
+    if not keysOf[group.name] then unnamed[#unnamed + 1] = group.name end
   end
-  if #unnamed > 0 then
-    more = true
-    return
-  end
-  -- A key of another type: found before anything is written.
-  for _, group in ipairs(behind) do
-    local keys = keysOf[group.name]
-    call('XLEN', keys.dead)
-    call('ZCARD', keys.deadIndex)
-  end
-  local taken, mayBeMore = readOldest(math.max(1, #behind))
+  if #unnamed > 0 then return nil end
+  for _, group in ipairs(groups) do checkDeadLetters(keysOf[group.name]) end
+  return keysOf
+end
+
+local function copyAndTrim(keysOf)
+  local taken, mayBeMore = readOldest(#groups)
   if #taken == 0 then return end
   local last = taken[#taken][1]
   local lastBefore = streamInfo(stream)['last-generated-id']
   local isTaken = {}
   for _, entry in ipairs(taken) do isTaken[entry[1]] = true end
-  beginWriting({ stream = stream }, groups[1].name)
-  for _, group in ipairs(behind) do
+  local isAll = settleGone(last, isTaken, #taken, function(group, gone)
+    local keys = keysOf[group.name]
+    for _, entry in ipairs(gone) do
+      deadLetter(keys, group.name, {
+        id = entry[1], reason = 'payload-missing', deliveries = entry[4], consumer = entry[2],
+      })
+    end
+    indexDeadLetters(keys)
+  end)
+  if not isAll then
+    more = true
+    return
+  end
+  for _, group in ipairs(groups) do
     if not less(last, group.needed) then
       local keys = keysOf[group.name]
-      keys.stream, keys.config = stream, config
       local pending = {}
-      settlePending(group, last, function(page)
-        for _, entry in ipairs(page) do
-          pending[entry[1]] = entry
-          if not isTaken[entry[1]] then
-            deadLetter(keys, group.name, {
-              id = entry[1], reason = 'payload-missing', deliveries = entry[4], consumer = entry[2],
-            })
-          end
-        end
+      settlePending(group, last, #taken + 1, {}, function(_, page)
+        for _, entry in ipairs(page) do pending[entry[1]] = entry end
       end)
       for _, entry in ipairs(taken) do
         local held = pending[entry[1]]
@@ -202,6 +223,17 @@ end
 -- Stage by stage, up to where each group has read: what later stages take, that group had not. So the count needs nothing
 -- of Redis' own lag, which may be wrong or missing.
 local function dropAndTrim()
+  local first = firstId(stream)
+  local isAll = settleGone(before(first), {}, 0, function(group, gone)
+    dropped = dropped + #gone
+    noteGap(config, group.name, gone[1][1], gone[#gone][1], #gone)
+  end)
+  if not isAll then
+    more = true
+    return
+  end
+  -- What each group has pending of it is taken off one by one.
+  max = math.max(step, math.floor(max / #groups))
   local lastGenerated, stages = streamInfo(stream)['last-generated-id'], {}
   for _, group in ipairs(groups) do stages[#stages + 1] = after(group.lastDelivered) end
   table.sort(stages, less)
@@ -220,13 +252,14 @@ local function dropAndTrim()
     add(count, isMore)
   end
   if sum == 0 then return end
-  local first = firstId(stream)
+  first = firstId(stream)
   for _, group in ipairs(groups) do
     if not first or less(group.needed, first) then
       -- The last id that is gone: right before the first one left.
       local last = first and before(first) or lastGenerated
       local unread = sum - (lostFrom[after(group.lastDelivered)] or sum)
-      local lost = settlePending(group, last) + unread
+      -- Anything above that was deleted in between: the sweep finds it.
+      local lost = settlePending(group, last, sum, {}, function() end) + unread
       if lost > 0 then
         dropped = dropped + lost
         noteGap(config, group.name, group.needed, last, lost)
@@ -244,12 +277,15 @@ end
 
 -- Where nobody reads, only what a coarse trim leaves is over.
 if #groups > 0 and not more and isOver() then
-  if unfinished ~= 'keep' then
+  local keysOf = unfinished == 'dead-letter' and targetsOfCopies()
+  if unfinished ~= 'keep' and #unnamed == 0 then
     beginWriting({ stream = stream }, groups[1].name)
     noteEarlierLosses()
   end
-  if unfinished == 'dead-letter' then
-    copyAndTrim()
+  if #unnamed > 0 then
+    more = true
+  elseif unfinished == 'dead-letter' then
+    copyAndTrim(keysOf)
   elseif unfinished == 'drop' then
     dropAndTrim()
   else

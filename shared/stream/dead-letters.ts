@@ -11,7 +11,7 @@ import { redriveScript } from "../scripts/redrive.lua.ts";
 import { decodeRange, rangeCall } from "./messages.ts";
 import { groupError, probeGroup, sendToGroup } from "./missing.ts";
 import type { Page } from "./page.ts";
-import { inSteps } from "./steps.ts";
+import { inSteps, MAX_STEPS, type Progress } from "./steps.ts";
 import { type EventStream, groupKeys } from "./stream.ts";
 
 /** Why a message went to the dead letters. */
@@ -37,9 +37,12 @@ export interface DeadLetterQuery {
   readonly limit: number;
 }
 
+/** Pages that a filter goes through for one page of its own. */
+const MAX_PAGES = 20;
+
 /**
- * Lists a group's dead letters, oldest first. With a filter a page may be short, even empty, while `next` says there
- * is more.
+ * Lists a group's dead letters, oldest first. A filter fills its page, as far as a bounded number of steps gets; then the page
+ * is short, even empty, while `next` says there is more.
  * @throws {WeirError} `unknown-stream`, `unknown-group`
  */
 export async function listDeadLetters(
@@ -47,6 +50,32 @@ export async function listDeadLetters(
   group: string,
   { reason, type, cursor, limit }: DeadLetterQuery,
 ): Promise<Page<DeadLetter>> {
+  const items: DeadLetter[] = [];
+  let next: string | null = cursor ?? null;
+  for (let pages = 0; pages < MAX_PAGES && items.length < limit; pages++) {
+    const page = await readPage(stream, group, { cursor: next ?? undefined, limit });
+    for (const entry of page.items) {
+      const original = originalFields(entry);
+      const letter = decodeDeadLetter(entry, original);
+      const isWanted =
+        (reason ?? letter.reason) === letter.reason && (type === undefined || fieldMap(original).get("type") === type);
+      if (isWanted) items.push(letter);
+      if (items.length === limit) {
+        const isEnd = page.next === null && entry === page.items.at(-1);
+        return { items, next: isEnd ? null : entry.id };
+      }
+    }
+    next = page.next;
+    if (next === null) break;
+  }
+  return { items, next };
+}
+
+async function readPage(
+  stream: EventStream,
+  group: string,
+  { cursor, limit }: { cursor: string | undefined; limit: number },
+): Promise<Page<Entry>> {
   const { keys, redis } = stream;
   const [probe = null, reply = null] = await redis.pipeline([
     probeGroup(stream, group),
@@ -54,15 +83,7 @@ export async function listDeadLetters(
   ]);
   if (probe instanceof ReplyError) throw await groupError(stream, group, probe);
   // No dead letter yet: no key yet.
-  const page = decodeRange(unwrap(reply)) ?? { items: [], next: null };
-  const items = page.items.flatMap((entry) => {
-    const original = originalFields(entry);
-    const letter = decodeDeadLetter(entry, original);
-    const isWanted =
-      (reason ?? letter.reason) === letter.reason && (type === undefined || fieldMap(original).get("type") === type);
-    return isWanted ? [letter] : [];
-  });
-  return { items, next: page.next };
+  return decodeRange(unwrap(reply)) ?? { items: [], next: null };
 }
 
 /**
@@ -84,27 +105,54 @@ export async function getDeadLetter(stream: EventStream, group: string, id: stri
 }
 
 export interface Redrive {
-  /** Which dead letters; otherwise all that fit reason and type, oldest first. */
+  /** Which dead letters; otherwise all that fit reason, type and detail, oldest first. */
   readonly ids?: readonly string[] | undefined;
   readonly reason?: string | undefined;
   readonly type?: string | undefined;
+  /** The consumer's words. */
+  readonly detail?: string | undefined;
   readonly limit: number;
+  /** `next` of the request before, as {@link parseRedriveCursor} read it. */
+  readonly cursor?: RedriveCursor | undefined;
+  /** Counts only. */
+  readonly dryRun?: boolean;
+}
+
+/** Where a redrive goes on, and which dead letters it is about: those that have come since may be its own, dead again. */
+export interface RedriveCursor {
+  readonly after: string;
+  readonly untilMs: number;
+}
+
+/** @returns undefined when the text was never `next` of a redrive */
+export function parseRedriveCursor(text: string): RedriveCursor | undefined {
+  const [, id = "", untilMs] = /^(\d{1,20}-\d{1,20})~(\d{1,15})$/.exec(text) ?? [];
+  const after = parseEntryId(id);
+  return after === undefined ? undefined : { after, untilMs: Number(untilMs) };
 }
 
 /**
  * Hands dead letters to their group again, from delivery 1, whether or not the stream still holds the original. What
  * has no payload stays where it is.
- * @returns how many
- * @throws {WeirError} `unknown-stream`, `unknown-group`
+ * @returns how many, and where to go on
+ * @throws {WeirError} `unknown-stream`, `unknown-group`; `conflict` when a key of the group holds another type of value
  */
-export async function redrive(stream: EventStream, group: string, request: Redrive): Promise<number> {
-  const { ids, reason = "", type = "", limit } = request;
-  return inSteps(ids === undefined ? { from: "-" } : { ids }, limit, async (max, ...selection) => {
-    const args = [group, reason, type, max, ...selection];
+export async function redrive(stream: EventStream, group: string, request: Redrive): Promise<Progress> {
+  const { ids, reason = "", type = "", detail = "", limit, cursor, dryRun = false } = request;
+  const untilMs = cursor?.untilMs ?? (ids === undefined ? await redisTimeMs(stream) : 0);
+  const which = ids === undefined ? { from: "-", to: String(untilMs) } : { ids };
+  const { count, next } = await inSteps(which, cursor?.after, limit, async (max, ...selection) => {
+    const args = [group, reason, type, detail, max, dryRun ? 1 : 0, ...selection];
     const call = { script: redriveScript, keys: groupKeys(stream, group), args };
     const [count, last = null] = asArray(await sendToGroup(stream, group, call));
     return { count: asNumber(count), last: asTextOrNull(last) };
   });
+  return { count, next: next === null ? null : `${next}~${untilMs}` };
+}
+
+async function redisTimeMs({ redis }: EventStream): Promise<number> {
+  const [seconds, microseconds] = asArray(await redis.send(["TIME"]));
+  return asNumber(seconds) * 1_000 + Math.floor(asNumber(microseconds) / 1_000);
 }
 
 function deadKeys({ keys }: EventStream, group: string): readonly string[] {
@@ -129,24 +177,29 @@ export function decodeDeleted(reply: Reply): { deleted: number; more: boolean } 
 }
 
 /**
- * Deletes dead letters, for good: those named, or those that are older.
- * @returns how many there were
- * @throws {WeirError} `unknown-stream`, `unknown-group`
+ * Deletes dead letters, for good: those named, or those that are older, or all that there are.
+ * @param which `belowId`: also `next` of the request before
+ * @returns how many there were, and where to go on
+ * @throws {WeirError} `unknown-stream`, `unknown-group`; `conflict` when a key of the group holds another type of value
  */
 export async function deleteDeadLetters(
   stream: EventStream,
   group: string,
-  which: { readonly ids: readonly string[] } | { readonly belowId: string },
-): Promise<number> {
-  if ("ids" in which) {
+  which: { readonly ids: readonly string[] } | { readonly belowId: string } | "all",
+): Promise<Progress> {
+  if (typeof which === "object" && "ids" in which) {
     const call = { script: deleteDeadLettersScript, keys: deadKeys(stream, group), args: [group, "ids", ...which.ids] };
-    return decodeDeleted(await sendToGroup(stream, group, call)).deleted;
+    return { count: decodeDeleted(await sendToGroup(stream, group, call)).deleted, next: null };
   }
-  for (let deleted = 0; ; ) {
-    const step = decodeDeleted(await sendToGroup(stream, group, deleteBelowCall(stream, group, which.belowId)));
-    deleted += step.deleted;
-    if (!step.more) return deleted;
+  // All that there are now: others may come as fast as these go.
+  const belowId = which === "all" ? `${(await redisTimeMs(stream)) + 1}-0` : which.belowId;
+  let count = 0;
+  for (let steps = 0; steps < MAX_STEPS; steps++) {
+    const step = decodeDeleted(await sendToGroup(stream, group, deleteBelowCall(stream, group, belowId)));
+    count += step.deleted;
+    if (!step.more) return { count, next: null };
   }
+  return { count, next: belowId };
 }
 
 function decodeDeadLetter({ id, fields: flat }: Entry, original: Entry["fields"]): DeadLetter {

@@ -2,10 +2,12 @@ import { WeirError } from "../errors.ts";
 import { decodeEntry, type Entry, messageJson } from "../message.ts";
 import type { Reply } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
-import { asArray } from "../redis/reply.ts";
+import { asArray, asMap, asNumber } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
+import { decodeGroupFacts } from "../redis/xinfo.ts";
+import { deleteMessageScript } from "../scripts/delete-message.lua.ts";
 import { readRangeScript } from "../scripts/read-range.lua.ts";
-import { unknownStream } from "./missing.ts";
+import { unknownStream, unwrapOfStream } from "./missing.ts";
 import type { Page } from "./page.ts";
 import { type Position, rangeBound } from "./position.ts";
 import type { EventStream } from "./stream.ts";
@@ -73,18 +75,32 @@ export async function getMessage(stream: EventStream, id: string): Promise<strin
   return messageJson(entry.id, entry.fields);
 }
 
+/** Groups that one step looks at. */
+const GROUPS_AT_ONCE = 100;
+
 /**
- * Deletes a message, for every group: who has it pending finds it as a dead letter without payload.
- * @throws {WeirError} `unknown-stream`, `unknown-message`
+ * Deletes a message, for every group, also where it waits to be handed out again: who has it pending finds it as a dead letter
+ * without payload. Dead letters stay.
+ * @throws {WeirError} `unknown-stream`; `unknown-message` when neither the stream nor a group's side store has it
  */
 export async function deleteMessage(stream: EventStream, id: string): Promise<void> {
   const { keys, redis } = stream;
-  const [exists, deleted] = await redis.pipeline([
-    ["EXISTS", keys.stream],
-    ["XDEL", keys.stream, id],
+  const [infos, config = null] = await redis.pipeline([
+    ["XINFO", "GROUPS", keys.stream],
+    ["HGETALL", keys.config],
   ]);
-  if (unwrap(exists ?? null) === 0) throw unknownStream(stream);
-  if (unwrap(deleted ?? null) === 0) throw unknownMessage(stream, id);
+  const settings = asMap(unwrap(config));
+  const groups = decodeGroupFacts(unwrapOfStream(stream, infos)).filter(({ name }) => settings.has(`againDue:${name}`));
+  const calls = [];
+  for (let i = 0; i < groups.length; i += GROUPS_AT_ONCE) {
+    const some = groups.slice(i, i + GROUPS_AT_ONCE);
+    const ofGroups = some.flatMap(({ name }) => [keys.again(name), keys.againDue(name)]);
+    calls.push({ script: deleteMessageScript, keys: ofGroups, args: [id] });
+  }
+  // The stream last: after a crash in between the request can be repeated.
+  const outcomes = await redis.pipeline([...calls, ["XDEL", keys.stream, id]]);
+  const deleted = outcomes.reduce((sum: number, outcome) => sum + asNumber(unwrap(outcome)), 0);
+  if (deleted === 0) throw unknownMessage(stream, id);
 }
 
 /** Neither the stream nor, where that was asked, a group has it. */

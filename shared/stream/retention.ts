@@ -1,4 +1,4 @@
-import { compareIds, sequenceOfId, timeOfId } from "../ids.ts";
+import { compareIds, parseEntryId, sequenceOfId, timeOfId } from "../ids.ts";
 import type { Reply } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
 import { asArray, asMap, asNumber, asNumberOrNull, asText, asTextOrNull } from "../redis/reply.ts";
@@ -7,6 +7,7 @@ import { neededByGroupsScript } from "../scripts/needed-by-groups.lua.ts";
 import { trimScript } from "../scripts/trim.lua.ts";
 import { unwrapOfStream } from "./missing.ts";
 import { decodeStreamConfig, type StreamConfig, type Unfinished } from "./settings.ts";
+import { MAX_STEPS } from "./steps.ts";
 import type { EventStream } from "./stream.ts";
 
 /** How many entries one trim step takes at most. */
@@ -17,6 +18,8 @@ export interface TrimRequest {
   readonly maxLength?: number | undefined;
   readonly minId?: string | undefined;
   readonly olderThanMs?: number | undefined;
+  /** `next` of the request before. */
+  readonly cursor?: string | undefined;
   /** To the exact message, not in whole nodes of Redis. */
   readonly exact: boolean;
 }
@@ -65,25 +68,38 @@ export function decodeTrimmed(reply: Reply): Trimmed {
   };
 }
 
+/** What a cursor says where a length is trimmed to: that it was begun. */
+const BY_LENGTH = "length";
+
+/** @returns undefined when the text was never `next` of a trim */
+export function parseTrimCursor(text: string): string | undefined {
+  return text === BY_LENGTH ? text : parseEntryId(text);
+}
+
 /**
- * Trims a stream by hand, step by step, so that Redis is never blocked for long.
+ * Trims a stream by hand, step by step, so that Redis is never blocked for long; after many steps the rest is left to another
+ * request.
  * @param nowMs what `olderThanMs` counts from
- * @throws {WeirError} `unknown-stream`
+ * @returns `next`: where to go on, by the same limit; null: that was all
+ * @throws {WeirError} `unknown-stream`; `conflict` when a key of a group holds another type of value
  */
 export async function trimNow(
   stream: EventStream,
-  { maxLength, minId, olderThanMs, exact }: TrimRequest,
+  { maxLength, minId, olderThanMs, exact, cursor }: TrimRequest,
   nowMs: number,
-): Promise<{ trimmed: number; keptFor: readonly KeptFor[] }> {
-  const belowId = olderThanMs === undefined ? (minId ?? "") : `${Math.max(0, nowMs - olderThanMs)}-0`;
+): Promise<{ trimmed: number; keptFor: readonly KeptFor[]; next: string | null }> {
+  const given = olderThanMs === undefined ? (minId ?? "") : `${Math.max(0, nowMs - olderThanMs)}-0`;
+  const belowId = given === "" || cursor === undefined || cursor === BY_LENGTH ? given : cursor;
   const args = [nowMs, TRIM_STEP, exact ? 1 : 0, "given", belowId, maxLength ?? ""];
   const groups = new Set<string>();
-  for (let trimmed = 0; ; ) {
+  let trimmed = 0;
+  for (let steps = 1; ; steps++) {
     const [outcome = null] = await stream.redis.pipeline([stepCall(stream, [...groups], args)]);
     const step = decodeTrimmed(unwrapOfStream(stream, outcome));
     trimmed += step.trimmed;
     for (const group of step.unnamed) groups.add(group);
-    if (!step.more) return { trimmed, keptFor: step.keptFor };
+    if (!step.more) return { trimmed, keptFor: step.keptFor, next: null };
+    if (steps === MAX_STEPS) return { trimmed, keptFor: step.keptFor, next: belowId || BY_LENGTH };
   }
 }
 

@@ -32,7 +32,7 @@ export function sweepCall(stream: EventStream, group: string, consumers: number)
   return {
     script: sweepScript,
     keys: groupKeys(stream, group),
-    args: [group, SWEEP_SLICE, ackWaitMs, maxDeliveries, hasMany],
+    args: [group, SWEEP_SLICE, ackWaitMs, maxDeliveries, hasMany, Math.random()],
   };
 }
 

@@ -363,7 +363,7 @@ class Run {
     // An id that is named twice is replayed once.
     const chosen = [...new Set(picked)];
     const there = new Set(await this.#idsInStream());
-    const replayed = await replayToGroup(this.#stream, group.name, { ids: picked, limit: 100 });
+    const { count: replayed } = await replayToGroup(this.#stream, group.name, { ids: picked, limit: 100 });
     const expected = chosen.filter((id) => there.has(id));
     if (isAlone && replayed !== expected.length) {
       throw new Violation(`${group.name}: ${replayed} replayed of ${expected.length}`);

@@ -200,7 +200,7 @@ async function runUpkeep(): Promise<void> {
 }
 
 async function collectDead(own: EventStream, group: string, ledger: Ledger): Promise<void> {
-  if (Math.random() < 0.3) ledger.redriven += await redrive(own, group, { reason: "rejected", limit: 100 });
+  if (Math.random() < 0.3) ledger.redriven += (await redrive(own, group, { reason: "rejected", limit: 100 })).count;
   const { items } = await listDeadLetters(own, group, { limit: 1_000 });
   if (items.length === 0) return;
   for (const { message, reason } of items) {

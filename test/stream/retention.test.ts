@@ -117,6 +117,7 @@ describe("a trim by hand", () => {
     expect(await trimNow(stream, { ...limit, exact: true }, later)).toEqual({
       trimmed: 4,
       keptFor: [{ group: "behind", fromId: ids[4] }],
+      next: null,
     });
     await expect(
       trimNow({ ...stream, keys: { ...stream.keys, stream: `${stream.prefix}none` } }, { ...limit, exact: true }, 0),

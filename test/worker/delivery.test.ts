@@ -399,7 +399,8 @@ describe("replay to a group", () => {
 
   test.each([
     [{}],
-    [{ start: "-" }],
+    [{ ids: ["1-0"], start: "-" }],
+    [{ start: "-", cursor: "x" }],
     [{ ids: ["1-1"], start: "-", end: "+" }],
     [{ ids: [] }],
     [{ ids: ["x"] }],

@@ -170,7 +170,7 @@ describe("where a message is", () => {
     await g.settle({ rejects: [{ lease: a }], acks: [b] });
     await expectStatus(worker.call("POST", `${g.path}/trim`, { maxLength: 0, exact: true }), 200);
     expect(await statesOf(g, g.ids[0])).toMatchObject([{ state: "dead" }]);
-    await expectStatus(g.post("dead-letters/redrive", {}), 200);
+    await expectStatus(g.post("dead-letters/redrive", { all: true }), 200);
     expect(await statesOf(g, g.ids[0])).toMatchObject([{ state: "delayed", deliveries: 0 }]);
     await g.settle({ acks: leases((await g.consume()).messages) });
     for (const id of g.ids) {
@@ -212,7 +212,7 @@ describe("the list of what is delayed", () => {
       rejects: all.slice(8, 10).map((lease) => ({ lease, reason: "bad" })),
       releases: all.slice(10, 11),
     });
-    await expectStatus(g.post("dead-letters/redrive", {}), 200);
+    await expectStatus(g.post("dead-letters/redrive", { all: true }), 200);
     await expectStatus(g.post("replay", { ids: [g.ids[11]] }), 200);
     expect((await g.info()).delayed).toBe(12);
     for (const limit of [1, 5, 100]) {

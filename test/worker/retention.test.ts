@@ -166,13 +166,18 @@ describe("POST trim", () => {
     expect(await ok("POST", `${stage.stream}/trim`, { ...limit(), exact: true })).toEqual({
       trimmed: 6,
       keptFor: [{ group: "mail", fromId: stage.ids[6] }],
+      next: null,
     });
     expect(await ok("GET", stage.stream)).toMatchObject({ length: 14, firstId: stage.ids[6] });
   });
 
   test("exact goes to the very message, by length and by id; without it whole nodes go", async () => {
     const stage = await makeStage(250, {}, []);
-    expect(await ok("POST", `${stage.stream}/trim`, { maxLength: 240 })).toEqual({ trimmed: 0, keptFor: [] });
+    expect(await ok("POST", `${stage.stream}/trim`, { maxLength: 240 })).toEqual({
+      trimmed: 0,
+      keptFor: [],
+      next: null,
+    });
     expect(await ok("POST", `${stage.stream}/trim`, { maxLength: 240, exact: true })).toMatchObject({ trimmed: 10 });
     expect(await ok("POST", `${stage.stream}/trim`, { minId: stage.ids[17], exact: true })).toMatchObject({
       trimmed: 7,
@@ -184,10 +189,18 @@ describe("POST trim", () => {
 
   test("obeys dead-letter and drop", async () => {
     const dead = await makeStage(5, { unfinished: "dead-letter" });
-    expect(await ok("POST", `${dead.stream}/trim`, { maxLength: 2, exact: true })).toEqual({ trimmed: 3, keptFor: [] });
+    expect(await ok("POST", `${dead.stream}/trim`, { maxLength: 2, exact: true })).toEqual({
+      trimmed: 3,
+      keptFor: [],
+      next: null,
+    });
     expect(await ok("GET", `${dead.stream}/groups/mail`)).toMatchObject({ deadLetters: 3, dropped: 0, gap: null });
     const drop = await makeStage(5, { unfinished: "drop" });
-    expect(await ok("POST", `${drop.stream}/trim`, { maxLength: 2, exact: true })).toEqual({ trimmed: 3, keptFor: [] });
+    expect(await ok("POST", `${drop.stream}/trim`, { maxLength: 2, exact: true })).toEqual({
+      trimmed: 3,
+      keptFor: [],
+      next: null,
+    });
     const gap = { fromId: drop.ids[0], toId: expect.any(String), messages: 3 };
     expect(await ok("GET", `${drop.stream}/groups/mail`)).toMatchObject({ deadLetters: 0, dropped: 3, gap, lag: 2 });
   });
@@ -199,14 +212,22 @@ describe("POST trim", () => {
     { minId: "0-1" },
   ])("by %j takes nothing", async (limit) => {
     const stage = await makeStage(3, { unfinished: "drop" });
-    expect(await ok("POST", `${stage.stream}/trim`, { ...limit, exact: true })).toEqual({ trimmed: 0, keptFor: [] });
+    expect(await ok("POST", `${stage.stream}/trim`, { ...limit, exact: true })).toEqual({
+      trimmed: 0,
+      keptFor: [],
+      next: null,
+    });
     expect(await lengthOf(stage)).toBe(3);
   });
 
   test("of an empty stream takes nothing", async () => {
     for (const unfinished of ["keep", "dead-letter", "drop"]) {
       const stage = await makeStage(0, { unfinished });
-      expect(await ok("POST", `${stage.stream}/trim`, { maxLength: 0 })).toEqual({ trimmed: 0, keptFor: [] });
+      expect(await ok("POST", `${stage.stream}/trim`, { maxLength: 0 })).toEqual({
+        trimmed: 0,
+        keptFor: [],
+        next: null,
+      });
     }
   });
 

@@ -5,12 +5,23 @@ import { definePart } from "../../redis/script.ts";
  * its `maxMessageBytes`, or what that has been before it was lowered (`largestMessageBytes`).
  */
 export const messageSize = definePart(
-  ["DEFAULT_MAX_MESSAGE_BYTES", "STEP_BYTES", "largestMessage", "fitting", "stepSize", "sizeOf", "newReading"],
+  [
+    "DEFAULT_MAX_MESSAGE_BYTES",
+    "STEP_BYTES",
+    "MAX_FREED_BYTES",
+    "largestMessage",
+    "fitting",
+    "stepSize",
+    "sizeOf",
+    "newReading",
+  ],
   [],
   /* lua */ `
 DEFAULT_MAX_MESSAGE_BYTES = 65536
 -- What one step may copy: Redis must not be held up, however large messages are (written as JSON: 8 ms a MiB).
 STEP_BYTES = 2 * 1024 * 1024
+-- What one step frees at most.
+MAX_FREED_BYTES = 128 * 1024 * 1024
 
 -- Both settings as HMGET answers them.
 function largestMessage(maxMessageBytes, largestMessageBytes)
@@ -35,7 +46,8 @@ end
 -- Reads as many entries as fit into so many bytes. Those of another client may be larger than the settings say: few are
 -- read at first, then more by what they weighed.
 -- @param largest what the settings say; first: how many to read at first
--- @return an object: next(wanted) says how many to read now (0: no more), add(fields) notes one that was read
+-- @return an object: next(wanted) says how many to read now (0: no more), add(fields) notes one that was read, isFull()
+--         tells whether another one of the largest size would be too much
 function newReading(bytes, largest, first)
   local reading, used, count = {}, 0, first
   function reading.next(wanted)
@@ -45,6 +57,7 @@ function newReading(bytes, largest, first)
     count = count * 8
     return now
   end
+  function reading.isFull() return used > 0 and bytes - used < largest end
   function reading.add(fields)
     local size = sizeOf(fields)
     used, largest = used + size, math.max(largest, size)

@@ -202,10 +202,16 @@ function oldestInHand(due)
   return there[1] and there[1].id
 end
 
--- Drops what the index says wrongly of the oldest messages.
-function pruneIndex(keys, max)
-  local first, stop = asMs(INDEX.hand), '(' .. asMs(INDEX.message)
-  local _, wrong = readHand(keys, call('ZRANGEBYSCORE', keys.due, first, stop, 'LIMIT', 0, max))
+-- Drops what the index says wrongly of some messages in hand.
+-- @param place from 0 to 1: where to look, so that many looks see all
+function pruneIndex(keys, max, place)
+  local before = call('ZCOUNT', keys.due, '-inf', '(' .. asMs(INDEX.hand))
+  local count = call('ZCOUNT', keys.due, asMs(INDEX.hand), '(' .. asMs(INDEX.message))
+  if count == 0 then return end
+  -- By rank: an offset would be walked through.
+  local from = before + math.floor(place * math.max(0, count - max + 1))
+  local to = math.min(before + count, from + max) - 1
+  local _, wrong = readHand(keys, call('ZRANGE', keys.due, from, to))
   local members = {}
   for _, entry in ipairs(wrong) do members[#members + 1], members[#members + 2] = indexOfHand(entry) end
   if #members > 0 then call('ZREM', keys.due, unpack(members)) end
