@@ -270,7 +270,7 @@ describe.each([true, false])("killed between any two round trips and done again 
         // The sequence of side ids does not go back: a later replay does not write over an earlier one.
         expect(Number(await nativeClient().hlen(stream.keys.again("g")))).toBeGreaterThanOrEqual(1_000);
       },
-      leastRoundTrips: 3,
+      leastRoundTrips: 2,
     }));
 
   test.each([undefined, "heir"])("removing a consumer with 12,000 entries in hand loses none (handed to %s)", (heir) =>
