@@ -29,7 +29,7 @@ export interface Operation {
   readonly description?: string;
   readonly security: readonly { readonly [scheme: string]: readonly string[] }[];
   readonly parameters?: readonly Parameter[];
-  readonly requestBody?: { readonly required?: boolean; readonly content: Content };
+  readonly requestBody?: { readonly description?: string; readonly required?: boolean; readonly content: Content };
   readonly responses: { readonly [status: string]: Answer };
 }
 
@@ -66,6 +66,11 @@ const COMMON_ERRORS: readonly ProblemCode[] = [
   "internal-error",
   "redis-unavailable",
 ];
+
+/** A query that it does not know is all that a route without a token can find wrong. */
+const PUBLIC_ERRORS: readonly ProblemCode[] = ["invalid-request"];
+
+const BODY_ERRORS: readonly ProblemCode[] = ["payload-too-large", "unsupported-media-type"];
 
 const problemSchema = once(() =>
   z
@@ -129,7 +134,6 @@ function operationOf(route: Route, schemas: Components): Operation {
     ...parametersOf("query", query, schemas),
     ...(headers === undefined ? [] : parametersOf("header", headers, schemas)),
   ];
-  const mediaTypes = Object.entries(body.content);
   return {
     operationId,
     tags: [tag],
@@ -138,9 +142,15 @@ function operationOf(route: Route, schemas: Components): Operation {
     // Since OpenAPI 3.1 this lists the roles that a bearer token must have.
     security: route.isPublic === undefined ? [{ token: [permissionOf(route)] }] : [],
     ...(parameters.length === 0 ? {} : { parameters }),
-    ...(mediaTypes.length === 0 ? {} : { requestBody: { required: true, content: requestContent(endpoint, schemas) } }),
+    ...(hasBody(endpoint)
+      ? { requestBody: { description: body.limits, required: true, content: requestContent(endpoint, schemas) } }
+      : {}),
     responses: { ...successes(endpoint, schemas), ...problems(route, endpoint, schemas) },
   };
+}
+
+function hasBody({ body }: AnyEndpoint): boolean {
+  return Object.keys(body.content).length > 0;
 }
 
 function parametersOf(place: Parameter["in"], schema: z.ZodObject, schemas: Components): Parameter[] {
@@ -176,10 +186,12 @@ function successes({ operationId, answers }: AnyEndpoint, schemas: Components): 
   );
 }
 
-function problems({ isPublic }: Route, { errors }: AnyEndpoint, schemas: Components): Record<string, Answer> {
-  // Without a token nothing can go wrong but an unknown query member.
-  const codes: readonly ProblemCode[] =
-    isPublic === undefined ? [...COMMON_ERRORS, ...errors] : ["invalid-request", ...errors];
+function problems({ isPublic }: Route, endpoint: AnyEndpoint, schemas: Components): Record<string, Answer> {
+  const codes = new Set<ProblemCode>([
+    ...(isPublic === undefined ? COMMON_ERRORS : PUBLIC_ERRORS),
+    ...(hasBody(endpoint) ? BODY_ERRORS : []),
+    ...endpoint.errors,
+  ]);
   const content = () => ({ "application/problem+json": { schema: schemas.describe(problemSchema(), "output") } });
   return Object.fromEntries(
     [...Map.groupBy(codes, (code) => ERROR_CODES[code].status)].map(([status, some]) => [

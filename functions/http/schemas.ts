@@ -6,6 +6,9 @@ import { once } from "./once.ts";
 
 /** Schemas that several routes share: names, ids, times, paging. */
 
+/** For a limit on length: whatever is checked behind it, such as a pattern, sees no text that is longer. */
+export const STOP = { abort: true } as const;
+
 const NAME_RULE = "expected 1 to 128 of A-Z a-z 0-9 . _ : - and not . or ..";
 
 export const Name = z

@@ -4,17 +4,22 @@ import { settle } from "../../shared/stream/settle.ts";
 import { jsonBody, jsonResponse, nothing, type Route, streamRoute } from "../http/endpoint.ts";
 import { deliverySchema } from "../http/message-schemas.ts";
 import { once } from "../http/once.ts";
-import { GroupParams, gapSchema, integer, Name } from "../http/schemas.ts";
+import { GroupParams, gapSchema, integer, Name, STOP } from "../http/schemas.ts";
 
 const tag = "Consuming";
 const path = "/v1/streams/{stream}/groups/{group}";
 const MAX_LEASES = 1_000;
 const MAX_DELAY_MS = 12 * 3_600_000;
+/**
+ * 1,000 leases of 1,000 characters, as consumers with long native names have them, each with a reason of 1,024 characters
+ * of three bytes, take 4,150,000 bytes with the names around them. Weir's own leases have at most 240.
+ */
+const MAX_BYTES = 4 * 1024 * 1024;
 
 const Lease = z.string().max(1_000);
 const Reason = z
   .string()
-  .max(1_024)
+  .max(1_024, STOP)
   .refine((text) => text.isWellFormed(), { message: "expected well-formed Unicode", params: { isPayload: true } })
   .optional();
 
@@ -111,6 +116,7 @@ const consumeRoute = streamRoute(
           }),
         })
         .check(checkLists),
+      MAX_BYTES,
     ),
     answers: {
       200: {
@@ -150,7 +156,7 @@ const settleRoute = streamRoute(
       "gives a delivery back as if it had not been handed out, for a consumer that stops.",
     params: GroupParams,
     query: nothing,
-    body: jsonBody(z.strictObject(settleLists()).check(checkLists)),
+    body: jsonBody(z.strictObject(settleLists()).check(checkLists), MAX_BYTES),
     answers: { 200: { description: "What was settled", schema: z.object({ settled: settledSchema() }) } },
     errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown", "redis-full"],
   }),
