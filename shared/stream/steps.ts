@@ -1,3 +1,5 @@
+import { LAST_ID } from "../ids.ts";
+
 /** What one step did: how many it took, and the last id that it looked at where there are more. */
 export interface StepResult {
   readonly count: number;
@@ -29,7 +31,8 @@ export async function inSteps(
   for (let from: string | null = which.from; from !== null && taken < limit; ) {
     const { count, last }: StepResult = await step(limit - taken, "range", from);
     taken += count;
-    from = last === null ? null : `(${last}`;
+    // Redis refuses to go on behind the last id of all, where nothing lies.
+    from = last === null || last === LAST_ID ? null : `(${last}`;
   }
   return taken;
 }

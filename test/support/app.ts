@@ -3,7 +3,7 @@ import { createApp } from "../../functions/app.ts";
 import type { ApiDocument } from "../../functions/openapi.ts";
 import { reap } from "../../functions/reap.ts";
 import { parseConfig } from "../../shared/config.ts";
-import { TRANSPORTS, uniquePrefix } from "./redis.ts";
+import { TRANSPORTS, type TransportName, uniquePrefix } from "./redis.ts";
 import { type Answer, ROOT_TOKEN } from "./worker.ts";
 
 export interface AppUnderTest {
@@ -16,13 +16,13 @@ export interface AppUnderTest {
 }
 
 /** The app in this process, so that the time that it takes of its event loop can be measured. On the tests' Redis. */
-export function startApp(vars: Readonly<Record<string, string>> = {}): AppUnderTest {
+export function startApp(vars: Readonly<Record<string, string>> = {}, transport: TransportName = "tcp"): AppUnderTest {
   const prefix = uniquePrefix();
   let app: ReturnType<typeof createApp> | undefined;
-  let connection: ReturnType<(typeof TRANSPORTS)["tcp"]> | undefined;
+  let connection: ReturnType<(typeof TRANSPORTS)[TransportName]> | undefined;
   beforeAll(() => {
     const config = parseConfig({ ROOT_TOKEN, REDIS_URL: inject("redisUrl"), KEY_PREFIX: prefix, ...vars });
-    const opened = TRANSPORTS.tcp();
+    const opened = TRANSPORTS[transport]();
     connection = opened;
     app = createApp({
       begin: () => ({ config, connection: opened, end: async () => undefined }),
