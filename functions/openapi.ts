@@ -239,9 +239,11 @@ class Components {
 /** Brings zod's JSON Schema into the form in which people write it. */
 function tidy(schema: Schema, side: "input" | "output"): void {
   const { anyOf, maximum = 0, minimum = 0, shownAs } = schema;
-  // What a number can hold at all is no limit of Weir's.
-  if (maximum >= Number.MAX_SAFE_INTEGER) delete schema.maximum;
-  if (minimum <= Number.MIN_SAFE_INTEGER) delete schema.minimum;
+  if (side === "output") {
+    // What a number can hold at all is no limit of an answer's.
+    if (maximum >= Number.MAX_SAFE_INTEGER) delete schema.maximum;
+    if (minimum <= Number.MIN_SAFE_INTEGER) delete schema.minimum;
+  }
   // An answer may gain members.
   if (side === "output" && schema.additionalProperties === false) delete schema.additionalProperties;
   if (typeof shownAs === "object") {

@@ -122,7 +122,7 @@ function parseMs(
   faults: string[],
 ): number {
   const text = env[name] ?? SETTINGS[name].default;
-  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= min && value <= max)) faults.push(`${name} must be a whole number from ${min} to ${max}`);
   return value;
 }

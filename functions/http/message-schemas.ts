@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { isBase64, isJsonType, METADATA_PREFIX, RESERVED_FIELDS } from "../../shared/message.ts";
 import { once } from "./once.ts";
-import { STOP } from "./schemas.ts";
+import { limitedText, STOP } from "./schemas.ts";
 
 const MAX_ATTRIBUTES = 64;
 
@@ -14,7 +14,7 @@ const NOT_WELL_FORMED = { message: "expected well-formed Unicode", params: IS_PA
 
 const Text = z.string().refine(isWellFormed, NOT_WELL_FORMED);
 
-const ShortText = z.string().min(1).max(1_024, STOP).refine(isWellFormed, NOT_WELL_FORMED);
+const ShortText = limitedText(1, 1_024).refine(isWellFormed, NOT_WELL_FORMED);
 
 /** A value's members, if it has any. */
 const membersOf = (value: unknown) => (typeof value === "object" && value !== null ? Object.keys(value) : []);
@@ -37,10 +37,7 @@ const anyAttributes = once(() =>
 );
 
 const attributeName = once(() =>
-  z
-    .string()
-    .min(1)
-    .max(128, STOP)
+  limitedText(1, 128)
     .refine(isWellFormed, NOT_WELL_FORMED)
     .refine(
       (name) => !RESERVED_FIELDS.includes(name) && !name.startsWith(METADATA_PREFIX),

@@ -11,7 +11,7 @@ import { idAtOrAfter } from "../../shared/stream/position.ts";
 import { jsonBody, jsonResponse, noBody, nothing, type Route, streamRoute } from "../http/endpoint.ts";
 import { messageSchema } from "../http/message-schemas.ts";
 import { once } from "../http/once.ts";
-import { Bound, cursor, EntryId, EntryIds, GroupParams, integer, Limit, Next } from "../http/schemas.ts";
+import { Bound, cursor, EntryId, EntryIds, GroupParams, integer, Limit, limitedText, Next } from "../http/schemas.ts";
 
 const deadLetterSchema = once(() =>
   z
@@ -85,7 +85,7 @@ const redriveRoute = streamRoute(
         .strictObject({
           ids: EntryIds.optional(),
           reason: z.enum(DEAD_LETTER_REASONS).optional(),
-          type: z.string().min(1).max(1_024).optional(),
+          type: limitedText(1, 1_024).optional(),
           limit: integer(1, 1_000).default(1_000),
         })
         .refine(

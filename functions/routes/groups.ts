@@ -15,6 +15,7 @@ import {
   gapSchema,
   integer,
   Limit,
+  limitedText,
   Next,
   Start,
   StreamParams,
@@ -71,7 +72,7 @@ const groupReplay = once(() =>
       ids: EntryIds.optional(),
       start: Bound.optional(),
       end: Bound.optional(),
-      type: z.string().min(1).max(1_024).optional(),
+      type: limitedText(1, 1_024).optional(),
       limit: integer(1, 1_000).default(1_000),
     })
     .refine(

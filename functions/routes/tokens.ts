@@ -2,7 +2,7 @@ import { sign } from "hono/jwt";
 import * as z from "zod";
 import { WeirError } from "../../shared/errors.ts";
 import { jsonBody, nothing, type Route, route } from "../http/endpoint.ts";
-import { integer } from "../http/schemas.ts";
+import { integer, limitedText } from "../http/schemas.ts";
 
 const MAX_LIFE_MS = 10 * 365 * 24 * 3_600_000;
 /** Names of streams and groups as in paths; a trailing `*` stands for any rest. */
@@ -27,7 +27,7 @@ const issueTokenRoute = route(
     query: nothing,
     body: jsonBody(
       z.strictObject({
-        subject: z.string().min(1).max(256),
+        subject: limitedText(1, 256),
         scope: z.array(Scope).min(1).max(100),
         expiresInMs: integer(1_000, MAX_LIFE_MS),
       }),

@@ -14,8 +14,8 @@ export type Position =
 export function parsePosition(text: string): Position | undefined {
   const id = parseEntryId(text);
   if (id !== undefined) return { kind: "id", id };
-  const ms = /^\d{1,15}$/.test(text) ? Number(text) : parseIso(text);
-  return ms === undefined ? undefined : { kind: "time", ms };
+  const ms = /^\d{1,16}$/.test(text) ? Number(text) : parseIso(text);
+  return Number.isSafeInteger(ms) && ms !== undefined ? { kind: "time", ms } : undefined;
 }
 
 const ISO_8601 = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { ApiDocument } from "../../functions/openapi.ts";
 import { expectProblem, paths } from "../support/answers.ts";
-import { type ApiMember, apiMembers } from "../support/api-members.ts";
+import { type ApiMember, textMembers } from "../support/api-members.ts";
 import { startApp } from "../support/app.ts";
 import { temporaryDir } from "../support/folder.ts";
 import { worstBodies } from "../support/worst-bodies.ts";
@@ -42,7 +42,7 @@ const ANY_LENGTH =
 
 describe("a long text in each member that a request may have", () => {
   test("is answered soon, with a status that is declared, and is not taken", async () => {
-    const members = apiMembers(document);
+    const members = textMembers(document);
     expect(members.length).toBeGreaterThan(100);
     const slow: string[] = [];
     for (const member of members) {
@@ -88,7 +88,7 @@ describe("a body that costs a parser much", () => {
   });
 
   test.each(names)("of as much as each other route takes, %s, is refused by it soon", async (name) => {
-    const routes = new Map(apiMembers(document).map((member) => [member.operationId, member]));
+    const routes = new Map(textMembers(document).map((member) => [member.operationId, member]));
     for (const member of routes.values()) {
       if (member.operation.requestBody === undefined || member.operationId === "produce") continue;
       const body = worstBodies(largestBody(member) - 1_024)[name]?.() ?? "";
@@ -106,7 +106,7 @@ describe("the limit of a body", () => {
   const spaced = (body: unknown) => JSON.stringify(body, null, 4);
 
   test("is said by the route, and kept to the byte", async () => {
-    const routes = new Map(apiMembers(document).map((member) => [member.operationId, member]));
+    const routes = new Map(textMembers(document).map((member) => [member.operationId, member]));
     for (const member of routes.values()) {
       if (member.operation.requestBody === undefined) continue;
       const { method, path } = member.requestWith("x");

@@ -1,6 +1,6 @@
 import type { ApiDocument, Operation, Schema } from "../../functions/openapi.ts";
 
-/** Something in a request that the OpenAPI document names and that holds a text or a number. */
+/** Something in a request that the OpenAPI document names: text, a number, or a list or object with a limited size. */
 export interface ApiMember {
   readonly operationId: string;
   readonly operation: Operation;
@@ -10,7 +10,7 @@ export interface ApiMember {
   readonly name: string;
   readonly schema: Schema;
   /** The rest of the request is valid. */
-  requestWith(value: string | number): ApiRequest;
+  requestWith(value: unknown): ApiRequest;
 }
 
 export interface ApiRequest {
@@ -36,7 +36,12 @@ const VALID: Readonly<Record<string, unknown>> = {
   messages: [{}],
 };
 
-/** Every member of every request that may hold a text or a number. */
+/** Every member of every request that may hold a text. */
+export function textMembers(document: ApiDocument): readonly ApiMember[] {
+  return apiMembers(document).filter(({ schema }) => schema.type === undefined || typesOf(schema).includes("string"));
+}
+
+/** Every member of every request. */
 export function apiMembers(document: ApiDocument): readonly ApiMember[] {
   return Object.entries(document.paths).flatMap(([path, item]) =>
     Object.entries(item).flatMap(([method, operation]) => membersOfOperation(document, { method, path, operation })),
@@ -61,7 +66,7 @@ function membersOfOperation(document: ApiDocument, route: Route): ApiMember[] {
       schema,
       requestWith(value) {
         const request = requestOf(document, route, place === "path" ? { [name]: value } : {});
-        const query = place === "query" ? `?${name}=${encodeURIComponent(value)}` : "";
+        const query = place === "query" ? `?${name}=${encodeURIComponent(String(value))}` : "";
         const named = place === "header" ? { [name]: String(value) } : {};
         return { ...request, path: request.path + query, headers: { ...request.headers, ...named } };
       },
@@ -85,7 +90,7 @@ function membersOfOperation(document: ApiDocument, route: Route): ApiMember[] {
 function requestOf(
   document: ApiDocument,
   { method, path, operation }: Route,
-  params: Readonly<Record<string, string | number>>,
+  params: Readonly<Record<string, unknown>>,
   body?: { readonly mediaType: string; readonly value: unknown },
 ): ApiRequest {
   const filled = path.replaceAll(/\{(\w+)\}/g, (_, name) => encodeURIComponent(String(params[name] ?? VALID[name])));
@@ -100,16 +105,16 @@ interface Leaf {
   readonly names: readonly string[];
   readonly schema: Schema;
   /** A valid value around it that has the given one there. */
-  around(value: string | number): unknown;
+  around(value: unknown): unknown;
 }
 
 /** Every place for a text or a number in what a schema describes. */
 function* leavesOf(document: ApiDocument, unresolved: Schema, name = ""): Generator<Leaf> {
   const schema = resolve(document, unresolved);
   for (const choice of schema.anyOf ?? []) if (isSchema(choice)) yield* leavesOf(document, choice, name);
-  const types = [schema.type ?? []].flat();
   const isAny = Object.keys(schema).every((keyword) => keyword === "description");
-  if (isAny || types.includes("string") || types.includes("integer")) {
+  const isLimited = schema.maxItems !== undefined || schema.maxProperties !== undefined;
+  if (isAny || isLimited || typesOf(schema).some((type) => type === "string" || type === "integer")) {
     yield { names: [], schema, around: (value) => value };
   }
   const { items, additionalProperties, propertyNames } = schema;
@@ -120,7 +125,7 @@ function* leavesOf(document: ApiDocument, unresolved: Schema, name = ""): Genera
     if (!isSchema(inner)) continue;
     const others = requiredBeside(document, schema, member);
     for (const leaf of leavesOf(document, inner, member)) {
-      const around = (value: string | number) => ({ ...others, [member]: leaf.around(value) });
+      const around = (value: unknown) => ({ ...others, [member]: leaf.around(value) });
       yield { ...leaf, names: [member, ...leaf.names], around };
     }
   }
@@ -139,7 +144,9 @@ function requiredBeside(document: ApiDocument, schema: Schema, member: string): 
   const ways = (schema.oneOf ?? []).filter(isSchema).map(({ required = [] }) => required);
   const required = [...(schema.required ?? []), ...(ways.find((names) => names.includes(member)) ?? [])];
   const names = required.filter((name) => name !== member);
-  return Object.fromEntries(names.map((name) => [name, validOf(document, propertyOf(schema, name), name)]));
+  const others = names.map((name) => [name, validOf(document, propertyOf(schema, name), name)]);
+  // Without it some values are refused for what they would do.
+  return { ...(schema.properties?.force ? { force: true } : {}), ...Object.fromEntries(others) };
 }
 
 function validOf(document: ApiDocument, unresolved: Schema, name: string): unknown {
@@ -158,9 +165,13 @@ function propertyOf(schema: Schema, name: string): Schema {
   return isSchema(property) ? property : {};
 }
 
-function resolve(document: ApiDocument, schema: Schema): Schema {
+export function resolve(document: ApiDocument, schema: Schema): Schema {
   const name = schema.$ref?.split("/").at(-1);
   return name === undefined ? schema : (document.components?.schemas[name] ?? {});
+}
+
+export function typesOf({ type }: Schema): readonly string[] {
+  return [type ?? []].flat();
 }
 
 function isSchema(value: unknown): value is Schema {
