@@ -58,17 +58,10 @@ export interface Schemas {
 /** JSON Schema 2020-12, as zod writes it. */
 export type Schema = z.core.JSONSchema.JSONSchema;
 
-/** Errors that every route with a token may answer. */
-const COMMON_ERRORS: readonly ProblemCode[] = [
-  "invalid-request",
-  "unauthenticated",
-  "forbidden",
-  "internal-error",
-  "redis-unavailable",
-];
+const TOKEN_ERRORS: readonly ProblemCode[] = ["unauthenticated", "forbidden"];
 
-/** A query that it does not know is all that a route without a token can find wrong. */
-const PUBLIC_ERRORS: readonly ProblemCode[] = ["invalid-request"];
+/** Errors of every route that needs settings or Redis, with a token or without. */
+const HOST_ERRORS: readonly ProblemCode[] = ["internal-error", "misconfigured", "redis-unavailable"];
 
 const BODY_ERRORS: readonly ProblemCode[] = ["payload-too-large", "unsupported-media-type"];
 
@@ -188,7 +181,10 @@ function successes({ operationId, answers }: AnyEndpoint, schemas: Components): 
 
 function problems({ isPublic }: Route, endpoint: AnyEndpoint, schemas: Components): Record<string, Answer> {
   const codes = new Set<ProblemCode>([
-    ...(isPublic === undefined ? COMMON_ERRORS : PUBLIC_ERRORS),
+    // Anybody may ask for what there is not in the query.
+    "invalid-request",
+    ...(isPublic === undefined ? TOKEN_ERRORS : []),
+    ...(isPublic === "static" ? [] : HOST_ERRORS),
     ...(hasBody(endpoint) ? BODY_ERRORS : []),
     ...endpoint.errors,
   ]);

@@ -35,7 +35,7 @@ const issueTokenRoute = route(
     answers: {
       200: { description: "The token", schema: z.object({ token: z.string(), expiresAt: z.int() }) },
     },
-    errors: ["misconfigured"],
+    errors: [],
   }),
   async ({ body, context, c }) => {
     const { tokenSecret } = context.config;

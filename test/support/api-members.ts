@@ -36,6 +36,17 @@ const VALID: Readonly<Record<string, unknown>> = {
   messages: [{}],
 };
 
+/** A valid request for each operation; what it names is `none`. */
+export function validRequests(
+  document: ApiDocument,
+): readonly { readonly operation: Operation; readonly request: ApiRequest }[] {
+  return Object.entries(document.paths).flatMap(([path, item]) =>
+    Object.entries(item).map(([method, operation]) => {
+      return { operation, request: requestOf(document, { method, path, operation }, {}) };
+    }),
+  );
+}
+
 /** Every member of every request that may hold a text. */
 export function textMembers(document: ApiDocument): readonly ApiMember[] {
   return apiMembers(document).filter(({ schema }) => schema.type === undefined || typesOf(schema).includes("string"));

@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, inject } from "vitest";
+import { afterAll, beforeAll } from "vitest";
 import { createApp } from "../../functions/app.ts";
 import type { ApiDocument } from "../../functions/openapi.ts";
 import { reap } from "../../functions/reap.ts";
 import { parseConfig } from "../../shared/config.ts";
-import { TRANSPORTS, type TransportName, uniquePrefix } from "./redis.ts";
+import type { Connection } from "../../shared/redis/connection.ts";
+import { TRANSPORTS, uniquePrefix } from "./redis.ts";
 import { type Answer, ROOT_TOKEN } from "./worker.ts";
 
 export interface AppUnderTest {
@@ -16,35 +17,39 @@ export interface AppUnderTest {
 }
 
 /** The app in this process, so that the time that it takes of its event loop can be measured. On the tests' Redis. */
-export function startApp(vars: Readonly<Record<string, string>> = {}, transport: TransportName = "tcp"): AppUnderTest {
+export function startApp(vars: Readonly<Record<string, string>> = {}): AppUnderTest {
   const prefix = uniquePrefix();
-  let app: ReturnType<typeof createApp> | undefined;
-  let connection: ReturnType<(typeof TRANSPORTS)[TransportName]> | undefined;
+  let connection: Connection | undefined;
   beforeAll(() => {
-    const config = parseConfig({ ROOT_TOKEN, REDIS_URL: inject("redisUrl"), KEY_PREFIX: prefix, ...vars });
-    const opened = TRANSPORTS[transport]();
-    connection = opened;
-    app = createApp({
-      begin: () => ({ config, connection: opened, end: async () => undefined }),
-      runReaper: (_, redis, nowMs) => reap(config, redis, { nowMs, everyStream: true }),
-    });
+    connection = TRANSPORTS.tcp();
   });
   afterAll(() => connection?.close());
+  return appOn(
+    () => {
+      if (connection === undefined) throw new Error("the app is not there yet");
+      return connection;
+    },
+    { KEY_PREFIX: prefix, ...vars },
+  );
+}
 
-  const request = async (path: string, init: RequestInit = {}) => {
-    if (app === undefined) throw new Error("the app is not there yet");
-    return app.request(path, init);
-  };
+/** The app in this process, on a connection to any Redis. */
+export function appOn(connection: () => Connection, vars: Readonly<Record<string, string>> = {}): AppUnderTest {
+  const config = parseConfig({ ROOT_TOKEN, REDIS_URL: "redis://unused", ...vars });
+  const app = createApp({
+    begin: () => ({ config, connection: connection(), end: async () => undefined }),
+    runReaper: (_, redis, nowMs) => reap(config, redis, { nowMs, everyStream: true }),
+  });
   return {
-    prefix,
+    prefix: config.keyPrefix,
     async document() {
-      const document: ApiDocument = JSON.parse(await (await request("/openapi.json")).text());
+      const document: ApiDocument = JSON.parse(await (await app.request("/openapi.json")).text());
       return document;
     },
     async call(method, path, body, headers = {}) {
       const text = typeof body === "string" ? body : JSON.stringify(body);
       const type = body === undefined ? {} : { "content-type": "application/json", "content-length": lengthOf(text) };
-      const response = await request(path, {
+      const response = await app.request(path, {
         method,
         headers: { authorization: `Bearer ${ROOT_TOKEN}`, ...type, ...headers },
         ...(body === undefined ? {} : { body: text }),
