@@ -54,13 +54,20 @@ export function createApp(host: Host, now: () => number = Date.now): Hono<AppEnv
 
   app.onError((error, c) => problemResponse(error, c.req.path));
   app.use(async (c, next) => {
+    await next();
+    // Not c.header(): once the answer is made, that would copy it as a stream.
+    const { headers } = c.res;
+    headers.set("x-content-type-options", "nosniff");
+    // Payloads, tokens, figures of now. The pages, which are the same for all, say for how long they may be kept.
+    if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
+  });
+  app.use(async (c, next) => {
     if (isStatic.has(c.req.path)) return next();
     const { config, connection, end } = host.begin(c.env);
     const redis = new Redis(connection);
     const runReaper = () => host.runReaper(config, redis, now());
     c.set("context", { config, redis, cache, clock, now, runReaper });
     await next();
-    // Not c.header(): once the answer is made, that would copy it as a stream.
     if (redis.usage.roundTrips > 0) c.res.headers.set("server-timing", serverTiming(redis.usage));
     await end();
   });

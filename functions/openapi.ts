@@ -29,7 +29,7 @@ export interface Operation {
   readonly description?: string;
   readonly security: readonly { readonly [scheme: string]: readonly string[] }[];
   readonly parameters?: readonly Parameter[];
-  readonly requestBody?: { readonly required?: boolean; readonly content: Content };
+  readonly requestBody?: { readonly description?: string; readonly required?: boolean; readonly content: Content };
   readonly responses: { readonly [status: string]: Answer };
 }
 
@@ -58,14 +58,12 @@ export interface Schemas {
 /** JSON Schema 2020-12, as zod writes it. */
 export type Schema = z.core.JSONSchema.JSONSchema;
 
-/** Errors that every route with a token may answer. */
-const COMMON_ERRORS: readonly ProblemCode[] = [
-  "invalid-request",
-  "unauthenticated",
-  "forbidden",
-  "internal-error",
-  "redis-unavailable",
-];
+const TOKEN_ERRORS: readonly ProblemCode[] = ["unauthenticated", "forbidden"];
+
+/** Errors of every route that needs settings or Redis, with a token or without. */
+const HOST_ERRORS: readonly ProblemCode[] = ["internal-error", "misconfigured", "redis-unavailable"];
+
+const BODY_ERRORS: readonly ProblemCode[] = ["payload-too-large", "unsupported-media-type"];
 
 const problemSchema = once(() =>
   z
@@ -129,7 +127,6 @@ function operationOf(route: Route, schemas: Components): Operation {
     ...parametersOf("query", query, schemas),
     ...(headers === undefined ? [] : parametersOf("header", headers, schemas)),
   ];
-  const mediaTypes = Object.entries(body.content);
   return {
     operationId,
     tags: [tag],
@@ -138,9 +135,15 @@ function operationOf(route: Route, schemas: Components): Operation {
     // Since OpenAPI 3.1 this lists the roles that a bearer token must have.
     security: route.isPublic === undefined ? [{ token: [permissionOf(route)] }] : [],
     ...(parameters.length === 0 ? {} : { parameters }),
-    ...(mediaTypes.length === 0 ? {} : { requestBody: { required: true, content: requestContent(endpoint, schemas) } }),
+    ...(hasBody(endpoint)
+      ? { requestBody: { description: body.limits, required: true, content: requestContent(endpoint, schemas) } }
+      : {}),
     responses: { ...successes(endpoint, schemas), ...problems(route, endpoint, schemas) },
   };
+}
+
+function hasBody({ body }: AnyEndpoint): boolean {
+  return Object.keys(body.content).length > 0;
 }
 
 function parametersOf(place: Parameter["in"], schema: z.ZodObject, schemas: Components): Parameter[] {
@@ -176,10 +179,15 @@ function successes({ operationId, answers }: AnyEndpoint, schemas: Components): 
   );
 }
 
-function problems({ isPublic }: Route, { errors }: AnyEndpoint, schemas: Components): Record<string, Answer> {
-  // Without a token nothing can go wrong but an unknown query member.
-  const codes: readonly ProblemCode[] =
-    isPublic === undefined ? [...COMMON_ERRORS, ...errors] : ["invalid-request", ...errors];
+function problems({ isPublic }: Route, endpoint: AnyEndpoint, schemas: Components): Record<string, Answer> {
+  const codes = new Set<ProblemCode>([
+    // Anybody may ask for what there is not in the query.
+    "invalid-request",
+    ...(isPublic === undefined ? TOKEN_ERRORS : []),
+    ...(isPublic === "static" ? [] : HOST_ERRORS),
+    ...(hasBody(endpoint) ? BODY_ERRORS : []),
+    ...endpoint.errors,
+  ]);
   const content = () => ({ "application/problem+json": { schema: schemas.describe(problemSchema(), "output") } });
   return Object.fromEntries(
     [...Map.groupBy(codes, (code) => ERROR_CODES[code].status)].map(([status, some]) => [
@@ -227,9 +235,11 @@ class Components {
 /** Brings zod's JSON Schema into the form in which people write it. */
 function tidy(schema: Schema, side: "input" | "output"): void {
   const { anyOf, maximum = 0, minimum = 0, shownAs } = schema;
-  // What a number can hold at all is no limit of Weir's.
-  if (maximum >= Number.MAX_SAFE_INTEGER) delete schema.maximum;
-  if (minimum <= Number.MIN_SAFE_INTEGER) delete schema.minimum;
+  if (side === "output") {
+    // What a number can hold at all is no limit of an answer's.
+    if (maximum >= Number.MAX_SAFE_INTEGER) delete schema.maximum;
+    if (minimum <= Number.MIN_SAFE_INTEGER) delete schema.minimum;
+  }
   // An answer may gain members.
   if (side === "output" && schema.additionalProperties === false) delete schema.additionalProperties;
   if (typeof shownAs === "object") {

@@ -41,7 +41,10 @@ export const SETTINGS = {
     default: "86400000",
     about: "After how long without work a consumer that holds nothing is removed (60,000 and up).",
   },
-  ALERT_WEBHOOK_URL: { default: "(none)", about: "Where alerts are posted. Without it they are only listed." },
+  ALERT_WEBHOOK_URL: {
+    default: "(none)",
+    about: "Where alerts are posted, without user and password. Without it they are only listed.",
+  },
   ALERT_WEBHOOK_SECRET: {
     default: "(none)",
     about: "Secret. Signs what is posted: `whsec_` and the base64 of 24 to 64 bytes.",
@@ -86,6 +89,7 @@ function parseRedis(env: Settings, faults: string[]): RedisConfig {
   const { UPSTASH_REDIS_REST_URL: restUrl, UPSTASH_REDIS_REST_TOKEN: token = "", REDIS_URL: url = "" } = env;
   if (restUrl) {
     if (!/^https?:\/\/\S+$/.test(restUrl)) faults.push("UPSTASH_REDIS_REST_URL must start with https:// or http://");
+    if (hasCredentials(restUrl)) faults.push(`UPSTASH_REDIS_REST_URL ${NO_CREDENTIALS}`);
     if (token === "") faults.push("UPSTASH_REDIS_REST_TOKEN is not set, though UPSTASH_REDIS_REST_URL is");
     return { kind: "upstash", url: restUrl, token };
   }
@@ -99,11 +103,20 @@ function parseAlertWebhook(env: Settings, faults: string[]): Pick<AlertSettings,
   if (url !== "" && !(/^https?:\/\//.test(url) && URL.canParse(url))) {
     faults.push("ALERT_WEBHOOK_URL must start with https:// or http://");
   }
+  if (hasCredentials(url)) faults.push(`ALERT_WEBHOOK_URL ${NO_CREDENTIALS}`);
   if (secret !== "" && !isWebhookSecret(secret)) {
     faults.push("ALERT_WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 bytes");
   }
   if (url !== "" && secret === "") faults.push("ALERT_WEBHOOK_SECRET is not set, though ALERT_WEBHOOK_URL is");
   return url === "" ? {} : { webhook: { url, secret } };
+}
+
+/** And its error, which may be logged, quotes the URL. */
+const NO_CREDENTIALS = "must hold no user and no password: fetch refuses such a URL";
+
+function hasCredentials(url: string): boolean {
+  const { username = "", password = "" } = URL.parse(url) ?? {};
+  return username !== "" || password !== "";
 }
 
 /** https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme */
@@ -122,7 +135,7 @@ function parseMs(
   faults: string[],
 ): number {
   const text = env[name] ?? SETTINGS[name].default;
-  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= min && value <= max)) faults.push(`${name} must be a whole number from ${min} to ${max}`);
   return value;
 }

@@ -2,6 +2,8 @@ const U64_MAX = 18446744073709551615n;
 
 const USUAL_ID = /^[1-9]\d{0,18}-(?:0|[1-9]\d{0,18})$/;
 
+/** Before every id that there may be. */
+export const FIRST_ID = "0-0";
 /** The last id that there may be. */
 export const LAST_ID = `${U64_MAX}-${U64_MAX}`;
 
@@ -27,7 +29,7 @@ export function sequenceOfId(id: string): number {
 
 /** @returns the id right before that millisecond, for a group that is to read from then on */
 export function idBefore(ms: number): string {
-  return ms === 0 ? "0-0" : `${ms - 1}-${U64_MAX}`;
+  return ms === 0 ? FIRST_ID : `${ms - 1}-${U64_MAX}`;
 }
 
 /** Orders two ids of Redis; their halves are up to 64 bits, more than a number holds. */

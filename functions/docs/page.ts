@@ -104,6 +104,7 @@ function article(schemas: Schemas, route: Route): Html {
 <p><strong>${prose(operation.summary ?? "")}.</strong> ${prose(operation.description ?? "")} ${access}</p>
 ${parameters(schemas, operation)}
 ${bodyTables(schemas, body)}
+${operation.requestBody?.description !== undefined && html`<p>${prose(operation.requestBody.description)}</p>`}
 ${curlLines(schemas, route, body).map((line) => html`<pre><code>${line}</code></pre>`)}
 ${successes(schemas, operation)}
 ${faults.length > 0 && faultTable(faults)}

@@ -1,40 +1,50 @@
 import { Buffer } from "node:buffer";
 import { WeirError } from "../../shared/errors.ts";
 import { HttpError } from "./errors.ts";
+import { type Excess, findExcess, MAX_LEVELS } from "./json-text.ts";
+import { invalidRequest, memberPath } from "./validate.ts";
 
-/** The largest body of a request. */
-export const MAX_BODY_BYTES = 8 * 1024 * 1024;
-
+/** JSON up to this length is parsed as it is: whatever it holds, it takes 4 MB at most (measured). */
+const SMALL_CHARACTERS = 64 * 1024;
 /**
  * Reads a body as text, stopping at the limit.
  * @throws {WeirError} `payload-too-large`; `invalid-request` when it is cut short or not UTF-8
+ * @throws {HttpError} `unsupported-media-type` when it is compressed
  */
-export async function readText(request: Request): Promise<string> {
+export async function readText(request: Request, maxBytes: number): Promise<string> {
+  refuseEncoded(request);
   const stated = request.headers.get("content-length");
-  if (Number(stated ?? 0) > MAX_BODY_BYTES) throw tooLarge();
+  if (Number(stated ?? 0) > maxBytes) throw tooLarge(maxBytes, `got ${stated}`);
   try {
     // The server holds a client to the length that it states, so nothing need be counted, and one read costs far less
     // than reading a stream.
-    return decodeUtf8(stated === null ? await readChunks(request) : await request.arrayBuffer());
+    return decodeUtf8(stated === null ? await readChunks(request, maxBytes) : await request.arrayBuffer());
   } catch (error) {
     if (error instanceof WeirError) throw error;
     throw new WeirError("invalid-request", "the body was cut short", { cause: error });
   }
 }
 
-async function readChunks(request: Request): Promise<Uint8Array> {
+function refuseEncoded({ headers }: Request): void {
+  const encoding = headers.get("content-encoding") ?? "";
+  if (encoding === "" || encoding.toLowerCase() === "identity") return;
+  const got = `got Content-Encoding: ${encoding.slice(0, 40)}`;
+  throw new HttpError("unsupported-media-type", `expected a body that is not compressed, ${got}`);
+}
+
+async function readChunks(request: Request, maxBytes: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of request.body ?? []) {
     bytes += chunk.byteLength;
-    if (bytes > MAX_BODY_BYTES) throw tooLarge();
+    if (bytes > maxBytes) throw tooLarge(maxBytes, "got more");
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
 }
 
-function tooLarge(): WeirError {
-  return new WeirError("payload-too-large", `a body may have ${MAX_BODY_BYTES} bytes`);
+function tooLarge(maxBytes: number, got: string): WeirError {
+  return new WeirError("payload-too-large", `a body may have ${maxBytes} bytes here, ${got}`);
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
@@ -66,16 +76,53 @@ export function mediaTypeOf(request: Request, accepted: readonly string[]): stri
   return type;
 }
 
+/** What a text is of a request. */
+export interface JsonPlace {
+  /** For messages: "the body" or a line of it. */
+  readonly where?: string;
+  /** The path of the value in the request; those of its members follow it. */
+  readonly path?: string;
+  /** How many arrays and objects lie around a payload in it; the payload itself has {@link MAX_LEVELS}. */
+  readonly levelsAround?: number;
+  /** How many arrays, objects and members it may hold in all. */
+  readonly maxParts: number;
+}
+
 /**
- * @param where what the text is, for the message: "the body" or a line of it
- * @throws {WeirError} `invalid-request`, without quoting the text: it may be anybody's payload
+ * Parses JSON, after a look at how deep and how full it is where it is long.
+ * @throws {WeirError} `invalid-request`, without quoting the text: it may be anybody's payload; `payload-too-large`
  */
-export function parseJson(text: string, where = "the body"): unknown {
+export function parseJson(text: string, place: JsonPlace): unknown {
+  const { where = "the body" } = place;
+  if (text.length > SMALL_CHARACTERS) refuseExcess(text, place);
   try {
     return JSON.parse(text);
   } catch (error) {
     const at = error instanceof Error ? /at position (\d+)/.exec(error.message)?.[1] : undefined;
-    const place = text.trim() === "" ? " but empty" : at === undefined ? "" : `: see position ${at}`;
-    throw new WeirError("invalid-request", `${where} is not valid JSON${place}`);
+    const position = text.trim() === "" ? " but empty" : at === undefined ? "" : `: see position ${at}`;
+    throw new WeirError("invalid-request", `${where} is not valid JSON${position}`);
   }
+}
+
+function refuseExcess(text: string, place: JsonPlace): void {
+  const excess = findExcess(text, limitsAt(place));
+  if (excess?.of === "levels") throw tooDeep(excess, place);
+  if (excess?.of === "parts") {
+    const limit = `${place.where ?? "the body"} may hold ${place.maxParts} arrays, objects and members in all`;
+    throw new WeirError("payload-too-large", `${limit}, got more`);
+  }
+}
+
+function limitsAt({ levelsAround = 0, maxParts }: JsonPlace) {
+  return { maxLevels: levelsAround + MAX_LEVELS, maxParts, pathLength: levelsAround };
+}
+
+/** The error for JSON in which something is nested too deeply: it says where. */
+export function tooDeepIn(text: string, place: JsonPlace): WeirError {
+  return tooDeep(findExcess(text, limitsAt({ ...place, maxParts: Number.POSITIVE_INFINITY })), place);
+}
+
+function tooDeep(excess: Excess | undefined, { path = "" }: JsonPlace): WeirError {
+  const message = `expected at most ${MAX_LEVELS} levels of arrays and objects, got more`;
+  return invalidRequest([{ path: (excess?.path ?? []).reduce<string>(memberPath, path), message }]);
 }

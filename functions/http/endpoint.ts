@@ -6,12 +6,14 @@ import { mediaTypeOf, parseJson, readText } from "./body.ts";
 import type { ProblemCode } from "./errors.ts";
 import { once } from "./once.ts";
 import type { Permission } from "./permissions.ts";
-import { type Checked, check, checkQuery, invalidRequest } from "./validate.ts";
+import { type Checked, check, checkBody, checkQuery, invalidRequest } from "./validate.ts";
 
 /** How a route reads its body, and how that is documented. */
 export interface BodyReader<Value> {
   /** Media types and schemas for the documentation; none for a route without a body. */
   readonly content: Readonly<Record<string, { readonly schema: z.ZodType }>>;
+  /** What a body is limited to, in words, for the documentation. */
+  readonly limits: string;
   read(request: Request): Promise<Checked<Value>>;
 }
 
@@ -121,19 +123,34 @@ export function permissionOf({ method, permission }: Place): Permission {
 export const nothing = z.strictObject({});
 
 /** For routes without a body; one that comes is not read. */
-export const noBody: BodyReader<undefined> = { content: {}, read: async () => ({ value: undefined }) };
+export const noBody: BodyReader<undefined> = { content: {}, limits: "", read: async () => ({ value: undefined }) };
+
+/** Settings, ids, scopes: 1,000 ids of the longest kind with white space between take 50 KB. */
+const JSON_BODY_BYTES = 64 * 1024;
+/** 1,000 retries with all their members have 4,000. */
+const JSON_BODY_PARTS = 10_000;
 
 /** A JSON body of that schema; an empty one counts as `{}`. */
-export function jsonBody<Schema extends z.ZodType>(schema: Schema): BodyReader<z.output<Schema>> {
+export function jsonBody<Schema extends z.ZodType>(
+  schema: Schema,
+  maxBytes = JSON_BODY_BYTES,
+): BodyReader<z.output<Schema>> {
   return {
     content: { "application/json": { schema } },
+    limits: `At most ${inWords(maxBytes)}.`,
     async read(request) {
-      const text = await readText(request);
+      const text = await readText(request, maxBytes);
       if (text === "") return check(schema, {});
       mediaTypeOf(request, ["application/json"]);
-      return check(schema, parseJson(text));
+      return checkBody(schema, parseJson(text, { maxParts: JSON_BODY_PARTS }));
     },
   };
+}
+
+/** @param bytes a whole number of KiB */
+export function inWords(bytes: number): string {
+  const kib = bytes / 1024;
+  return kib < 1024 ? `${kib} KiB` : `${kib / 1024} MiB`;
 }
 
 /** An answer whose body is JSON text already. */

@@ -1,14 +1,21 @@
 import * as z from "zod";
 import { type InvalidMember, WeirError } from "../../shared/errors.ts";
 import { isJsonType, type NewMessage } from "../../shared/message.ts";
-import { mediaTypeOf, parseJson, readText } from "./body.ts";
-import type { BodyReader } from "./endpoint.ts";
-import { memberText, textsInList } from "./json-text.ts";
+import { type JsonPlace, mediaTypeOf, parseJson, readText, tooDeepIn } from "./body.ts";
+import { type BodyReader, inWords } from "./endpoint.ts";
+import { MAX_LEVELS, memberText, TooDeep, textsInList } from "./json-text.ts";
 import { newMessageSchema } from "./message-schemas.ts";
 import { once } from "./once.ts";
-import { type Checked, check } from "./validate.ts";
+import { type Checked, check, checkBody, MAX_FAULTS_TOLD } from "./validate.ts";
 
 const MAX_MESSAGES = 1_000;
+/** Below what Upstash takes in one request: 10 MB. */
+const MAX_BYTES = 8 * 1024 * 1024;
+/**
+ * Arrays, objects and members: so many take JSON.parse up to 60 MB (measured in Node), and an isolate has 128. Ordinary
+ * JSON of 8 MiB has fewer: one in 16 bytes.
+ */
+const MAX_PARTS = 500_000;
 
 type ParsedMessage = z.output<ReturnType<typeof newMessageSchema>>;
 
@@ -20,17 +27,22 @@ export const produceBody: BodyReader<readonly NewMessage[]> = {
     "application/json": { schema: produceSchema() },
     "application/x-ndjson": { schema: newMessageSchema() },
   },
+  limits:
+    `At most ${inWords(MAX_BYTES)}, and ${MAX_PARTS} arrays, objects and members in all. ` +
+    `\`data\` has at most ${MAX_LEVELS} levels of arrays and objects.`,
   async read(request) {
     const mediaType = mediaTypeOf(request, ["application/json", "application/x-ndjson"]);
-    const text = await readText(request);
+    const text = await readText(request, MAX_BYTES);
     return mediaType === "application/json" ? readList(text) : readLines(text);
   },
 };
 
 function readList(text: string): Checked<readonly NewMessage[]> {
-  const checked = check(produceSchema(), parseJson(text));
+  // Around each payload: the body, its list, the message.
+  const place = { levelsAround: 3, maxParts: MAX_PARTS };
+  const checked = checkBody(produceSchema(), parseJson(text, place));
   if ("errors" in checked) return checked;
-  const texts = textsInList(text, "messages", "data");
+  const texts = cutOut(text, place, () => textsInList(text, "messages", "data"));
   return { value: checked.value.messages.map((message, i) => toMessage(message, texts[i])) };
 }
 
@@ -44,13 +56,26 @@ function readLines(text: string): Checked<readonly NewMessage[]> {
   }
   const errors: InvalidMember[] = [];
   const messages = lines.flatMap(({ line, number }, i) => {
-    const checked = check(newMessageSchema(), parseJson(line, `line ${number} of the body`), `messages[${i}]`);
-    if ("value" in checked) return [toMessage(checked.value, memberText(line, "data"))];
-    // Not push(...): there may be more faults than a call takes arguments.
-    for (const error of checked.errors) errors.push(error);
+    const place = { where: `line ${number} of the body`, path: `messages[${i}]`, levelsAround: 1, maxParts: MAX_PARTS };
+    const checked = check(newMessageSchema(), parseJson(line, place), place.path);
+    if ("value" in checked) {
+      const dataText = cutOut(line, place, () => memberText(line, "data"));
+      return [toMessage(checked.value, dataText)];
+    }
+    errors.push(...checked.errors.slice(0, MAX_FAULTS_TOLD - errors.length));
     return [];
   });
   return errors.length > 0 ? { errors } : { value: messages };
+}
+
+/** @throws {WeirError} `invalid-request` when a payload is nested too deeply: the scanner meets it in what it cuts out */
+function cutOut<Texts>(json: string, place: JsonPlace, cut: () => Texts): Texts {
+  try {
+    return cut();
+  } catch (error) {
+    if (error instanceof TooDeep) throw tooDeepIn(json, place);
+    throw error;
+  }
 }
 
 /** The lines that are not blank, one by one: a body of 8 MiB may hold millions. */

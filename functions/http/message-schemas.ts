@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { isBase64, isJsonType, METADATA_PREFIX, RESERVED_FIELDS } from "../../shared/message.ts";
 import { once } from "./once.ts";
+import { limitedText, STOP } from "./schemas.ts";
 
 const MAX_ATTRIBUTES = 64;
 
@@ -8,11 +9,12 @@ const MAX_ATTRIBUTES = 64;
 const IS_PAYLOAD = { isPayload: true };
 
 /** Redis stores bytes. A lone surrogate has no UTF-8 form and would be replaced silently. */
-const Text = z
-  .string()
-  .refine((text) => text.isWellFormed(), { message: "expected well-formed Unicode", params: IS_PAYLOAD });
+const isWellFormed = (text: string) => text.isWellFormed();
+const NOT_WELL_FORMED = { message: "expected well-formed Unicode", params: IS_PAYLOAD };
 
-const ShortText = Text.min(1).max(1_024);
+const Text = z.string().refine(isWellFormed, NOT_WELL_FORMED);
+
+const ShortText = limitedText(1, 1_024).refine(isWellFormed, NOT_WELL_FORMED);
 
 /** A value's members, if it has any. */
 const membersOf = (value: unknown) => (typeof value === "object" && value !== null ? Object.keys(value) : []);
@@ -35,8 +37,8 @@ const anyAttributes = once(() =>
 );
 
 const attributeName = once(() =>
-  Text.min(1)
-    .max(128)
+  limitedText(1, 128)
+    .refine(isWellFormed, NOT_WELL_FORMED)
     .refine(
       (name) => !RESERVED_FIELDS.includes(name) && !name.startsWith(METADATA_PREFIX),
       `expected a name other than ${RESERVED_FIELDS.join(", ")} and not starting with ${METADATA_PREFIX}`,
@@ -76,8 +78,8 @@ export const newMessageSchema = once(() =>
         .meta({ description: "A binary payload, in place of `data`" }),
       datacontenttype: z
         .string()
-        .max(256)
-        .regex(/^[!-~]+\/[ -~]+$/, "expected a media type such as text/plain")
+        .max(256, STOP)
+        .regex(/^[!-.0-~]+\/[ -~]+$/, "expected a media type such as text/plain")
         .nullish()
         .meta({ description: "The media type of the payload. Absent: JSON" }),
       attributes: attributes().nullish(),

@@ -10,6 +10,18 @@ export interface Resource {
   readonly group?: string | undefined;
 }
 
+const NAME = "(?!\\.{1,2}(?:/|$))[A-Za-z0-9._:-]{1,128}";
+const BEGINNING = "[A-Za-z0-9._:-]{0,128}\\*";
+const RESOURCE = `(?:${NAME}|${BEGINNING})`;
+
+/**
+ * A scope that can permit something: it names what there can be, or how that begins, and then a star. What is none of
+ * these grants nothing, which nobody would notice before it is needed.
+ */
+export const SCOPE = new RegExp(
+  `^(?:metrics|(?:produce|read|admin):${RESOURCE}|consume:(?:${BEGINNING}|${NAME}/${RESOURCE}))$`,
+);
+
 /** Whether a caller may do something. Who may consume as a group may also read all that is below it. */
 export function mayAccess(caller: Caller, permission: Permission, { stream, group }: Resource): boolean {
   const ofGroup = `${stream}/${group}`;

@@ -6,6 +6,19 @@ import { once } from "./once.ts";
 
 /** Schemas that several routes share: names, ids, times, paging. */
 
+/** For a limit on length: whatever is checked behind it, such as a pattern, sees no text that is longer. */
+export const STOP = { abort: true } as const;
+
+/**
+ * Text of a limited length, in characters as JSON Schema counts them: an emoji is one. What is checked behind this sees no
+ * text that is longer.
+ */
+export function limitedText(min: number, max: number) {
+  const isShort = (text: string) => text.length <= max || (text.length <= 2 * max && Array.from(text).length <= max);
+  const text = min === 0 ? z.string() : z.string().min(min);
+  return text.refine(isShort, { ...STOP, message: `expected at most ${max} characters` }).meta({ maxLength: max });
+}
+
 const NAME_RULE = "expected 1 to 128 of A-Z a-z 0-9 . _ : - and not . or ..";
 
 export const Name = z
@@ -74,7 +87,7 @@ export const Start = TextOrMs.transform(position("earliest", "latest")).meta({
 export function queryInteger(min: number, max: number) {
   return z
     .string()
-    .regex(/^\d{1,15}$/, `expected a whole number from ${min} to ${max}`)
+    .regex(/^\d{1,16}$/, `expected a whole number from ${min} to ${max}`)
     .transform(Number)
     .pipe(z.int().min(min).max(max))
     .meta({ shownAs: { type: "integer", minimum: min, maximum: max } });

@@ -1,8 +1,8 @@
 import type * as z from "zod";
 import { type InvalidMember, WeirError } from "../../shared/errors.ts";
 
-/** How many faults an error lists: a body of 8 MiB may have a million, and the answer must not outgrow it. */
-const MAX_FAULTS_TOLD = 1_000;
+/** How many faults are told: a body of 8 MiB may have 500,000, and the answer must not outgrow it. */
+export const MAX_FAULTS_TOLD = 1_000;
 
 /** A value checked against a schema, or every fault in it. */
 export type Checked<Value> = { readonly value: Value } | { readonly errors: readonly InvalidMember[] };
@@ -11,7 +11,25 @@ export type Checked<Value> = { readonly value: Value } | { readonly errors: read
 export function check<Schema extends z.ZodType>(schema: Schema, value: unknown, path = ""): Checked<z.output<Schema>> {
   const result = schema.safeParse(value, { reportInput: true });
   if (result.success) return { value: result.data };
-  return { errors: result.error.issues.flatMap((issue) => describeIssue(issue, path)) };
+  return { errors: faultsOf(result.error.issues, path).take(MAX_FAULTS_TOLD).toArray() };
+}
+
+/** The longest list that a body may have in any of its members. */
+const MAX_ITEMS = 1_000;
+
+/**
+ * Checks a body. Its lists are counted first: zod looks at each item before it counts them, and what it says of a million
+ * takes a gigabyte.
+ */
+export function checkBody<Schema extends z.ZodType>(schema: Schema, body: unknown): Checked<z.output<Schema>> {
+  const errors: InvalidMember[] = [];
+  for (const name in typeof body === "object" ? body : {}) {
+    const items: unknown = Reflect.get(Object(body), name);
+    if (Array.isArray(items) && items.length > MAX_ITEMS) {
+      errors.push({ path: memberPath("", name), message: `expected at most ${MAX_ITEMS} items, got ${items.length}` });
+    }
+  }
+  return errors.length > 0 ? { errors } : check(schema, body);
 }
 
 /** Checks a query, in which each name may stand once. */
@@ -36,18 +54,23 @@ export function invalidRequest(errors: readonly InvalidMember[]): WeirError {
   });
 }
 
-function describeIssue(issue: z.core.$ZodIssue, base: string): InvalidMember[] {
-  const path = issue.path.reduce<string>(memberPath, base);
-  if (issue.code === "unrecognized_keys") {
-    return issue.keys.map((key) => ({ path: memberPath(path, key), message: "there is no such member" }));
+function* faultsOf(issues: readonly z.core.$ZodIssue[], base: string): Generator<InvalidMember> {
+  for (const issue of issues) {
+    const path = issue.path.reduce<string>(memberPath, base);
+    if (issue.code === "unrecognized_keys") {
+      for (const key of issue.keys) yield { path: memberPath(path, key), message: "there is no such member" };
+    } else yield { path, message: messageOf(issue) };
   }
+}
+
+function messageOf(issue: z.core.$ZodIssue): string {
   // zod hides what is wrong with a record's key inside that issue.
   const message = (issue.code === "invalid_key" ? issue.issues[0]?.message : undefined) ?? issue.message;
   const isTold = /received/.test(message) || (issue.code === "custom" && issue.params?.isPayload === true);
-  return [{ path, message: isTold ? message : `${message}, got ${describe(issue.input)}` }];
+  return isTold ? message : `${message}, got ${describe(issue.input)}`;
 }
 
-function memberPath(path: string, part: PropertyKey): string {
+export function memberPath(path: string, part: PropertyKey): string {
   if (typeof part === "number") return `${path}[${part}]`;
   const name = shorten(String(part));
   return path === "" ? name : `${path}.${name}`;

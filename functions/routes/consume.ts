@@ -4,17 +4,20 @@ import { settle } from "../../shared/stream/settle.ts";
 import { jsonBody, jsonResponse, nothing, type Route, streamRoute } from "../http/endpoint.ts";
 import { deliverySchema } from "../http/message-schemas.ts";
 import { once } from "../http/once.ts";
-import { GroupParams, gapSchema, integer, Name } from "../http/schemas.ts";
+import { GroupParams, gapSchema, integer, limitedText, Name } from "../http/schemas.ts";
 
 const tag = "Consuming";
 const path = "/v1/streams/{stream}/groups/{group}";
 const MAX_LEASES = 1_000;
 const MAX_DELAY_MS = 12 * 3_600_000;
+/**
+ * 1,000 leases of 1,000 bytes, as consumers with long native names have them, each with a reason of 1,024 characters of
+ * four bytes, take 5,160,000 bytes with the names around them. Leases of Weir's own names have at most 240.
+ */
+const MAX_BYTES = 5 * 1024 * 1024;
 
-const Lease = z.string().max(1_000);
-const Reason = z
-  .string()
-  .max(1_024)
+const Lease = limitedText(0, 1_000);
+const Reason = limitedText(0, 1_024)
   .refine((text) => text.isWellFormed(), { message: "expected well-formed Unicode", params: { isPayload: true } })
   .optional();
 
@@ -104,13 +107,14 @@ const consumeRoute = streamRoute(
           consumer: Name,
           batchSize: integer(1, 1_000).default(10),
           ...settleLists(),
-          pollState: z.string().max(1_000).nullish(),
+          pollState: limitedText(0, 1_000).nullish(),
           recover: z.boolean().default(false).meta({
             description:
               "First what this consumer name still holds, each as another delivery, and what Weir holds after a lease ended",
           }),
         })
         .check(checkLists),
+      MAX_BYTES,
     ),
     answers: {
       200: {
@@ -150,7 +154,7 @@ const settleRoute = streamRoute(
       "gives a delivery back as if it had not been handed out, for a consumer that stops.",
     params: GroupParams,
     query: nothing,
-    body: jsonBody(z.strictObject(settleLists()).check(checkLists)),
+    body: jsonBody(z.strictObject(settleLists()).check(checkLists), MAX_BYTES),
     answers: { 200: { description: "What was settled", schema: z.object({ settled: settledSchema() }) } },
     errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown", "redis-full"],
   }),

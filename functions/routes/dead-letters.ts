@@ -12,7 +12,7 @@ import { idAtOrAfter } from "../../shared/stream/position.ts";
 import { jsonBody, jsonResponse, noBody, nothing, type Route, streamRoute } from "../http/endpoint.ts";
 import { messageSchema } from "../http/message-schemas.ts";
 import { once } from "../http/once.ts";
-import { Bound, cursor, EntryId, EntryIds, GroupParams, integer, Limit, Next } from "../http/schemas.ts";
+import { Bound, cursor, EntryId, EntryIds, GroupParams, integer, Limit, limitedText, Next } from "../http/schemas.ts";
 
 const deadLetterSchema = once(() =>
   z
@@ -86,8 +86,8 @@ const redriveRequest = once(() =>
       ids: EntryIds.optional(),
       all: z.literal(true).optional(),
       reason: z.enum(DEAD_LETTER_REASONS).optional(),
-      type: z.string().min(1).max(1_024).optional(),
-      detail: z.string().min(1).max(1_024).optional().meta({ description: "The consumer's words" }),
+      type: limitedText(1, 1_024).optional(),
+      detail: limitedText(1, 1_024).optional().meta({ description: "The consumer's words" }),
       limit: integer(1, 1_000).default(1_000),
       cursor: cursor(RedriveCursor),
       dryRun: z.boolean().default(false).meta({ description: "Counts only" }),

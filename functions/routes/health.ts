@@ -31,7 +31,7 @@ const getReadinessRoute = route(
     query: nothing,
     body: noBody,
     answers: { 200: { description: "It does", schema: statusSchema() } },
-    errors: ["redis-unavailable"],
+    errors: [],
   }),
   async ({ context, c }) => {
     await checkRedis(context);

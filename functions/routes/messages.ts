@@ -31,16 +31,7 @@ const produceRoute = streamRoute(
     }),
     body: produceBody,
     answers: { 201: { description: "Stored; ids in order", schema: z.object({ ids: z.array(z.string()) }) } },
-    errors: [
-      "unknown-stream",
-      "conflict",
-      "payload-too-large",
-      "unsupported-media-type",
-      "idempotency-mismatch",
-      "outcome-unknown",
-      "stream-full",
-      "redis-full",
-    ],
+    errors: ["unknown-stream", "conflict", "idempotency-mismatch", "outcome-unknown", "stream-full", "redis-full"],
   }),
   async ({ stream, body, context, c }) => {
     const key = idempotencyKey(c.req.header("idempotency-key"));

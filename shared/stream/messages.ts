@@ -1,4 +1,5 @@
 import { WeirError } from "../errors.ts";
+import { FIRST_ID, LAST_ID } from "../ids.ts";
 import { decodeEntry, type Entry, messageJson } from "../message.ts";
 import type { Reply } from "../redis/connection.ts";
 import { unwrap } from "../redis/redis.ts";
@@ -41,12 +42,17 @@ export async function readMessages(stream: EventStream, query: ReadQuery): Promi
  */
 export function rangeCall(key: string, config: string, { start, end, order, cursor, limit }: ReadQuery): ScriptCall {
   const [low, high] = [rangeBound(start, "-"), rangeBound(end, "+")];
-  const after = cursor === undefined ? undefined : `(${cursor}`;
-  const bounds = order === "asc" ? ["XRANGE", after ?? low, high] : ["XREVRANGE", after ?? high, low];
+  const isUp = order === "asc";
+  const command = isUp ? "XRANGE" : "XREVRANGE";
+  const [first, last] = isUp ? [low, high] : [high, low];
+  const [lowest, highest] = isUp ? [FIRST_ID, LAST_ID] : [LAST_ID, FIRST_ID];
+  const after = cursor === undefined ? first : `(${cursor}`;
+  // Redis refuses to go on behind the end of all ids. Nothing lies there, as between the two ends the wrong way round.
+  const bounds = cursor === highest ? [highest, lowest] : [after, last];
   return {
     script: readRangeScript,
     keys: [key, config],
-    args: [...bounds, limit, PAGE_BYTES],
+    args: [command, ...bounds, limit, PAGE_BYTES],
   };
 }
 

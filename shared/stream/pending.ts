@@ -1,4 +1,4 @@
-import { orderedId, parseEntryId } from "../ids.ts";
+import { LAST_ID, orderedId, parseEntryId } from "../ids.ts";
 import { type LeaseFormat, leaseFormat } from "../lease.ts";
 import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
@@ -64,7 +64,9 @@ export async function listPending(
   },
 ): Promise<Page<PendingEntry>> {
   const { cursor = "", limit, consumer = "", minIdleMs = 0 } = query;
-  const start = cursor.startsWith(AGAIN) ? ["side", memberOf(cursor)] : ["main", cursor];
+  // Behind the last id of all there are only those of the side store; Redis refuses to look.
+  const isSide = cursor.startsWith(AGAIN) || cursor === LAST_ID;
+  const start = isSide ? ["side", memberOf(cursor)] : ["main", cursor];
   const { keys } = stream;
   const reply = await sendToGroup(stream, group, {
     script: listPendingScript,

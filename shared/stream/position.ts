@@ -1,4 +1,4 @@
-import { idBefore, LAST_ID, parseEntryId } from "../ids.ts";
+import { FIRST_ID, idBefore, LAST_ID, parseEntryId } from "../ids.ts";
 
 /** Where a range of messages starts or ends, or where a group begins to read. */
 export type Position =
@@ -14,8 +14,8 @@ export type Position =
 export function parsePosition(text: string): Position | undefined {
   const id = parseEntryId(text);
   if (id !== undefined) return { kind: "id", id };
-  const ms = /^\d{1,15}$/.test(text) ? Number(text) : parseIso(text);
-  return ms === undefined ? undefined : { kind: "time", ms };
+  const ms = /^\d{1,16}$/.test(text) ? Number(text) : parseIso(text);
+  return Number.isSafeInteger(ms) && ms !== undefined ? { kind: "time", ms } : undefined;
 }
 
 const ISO_8601 = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/;
@@ -48,7 +48,7 @@ export function rangeBound(position: Position | undefined, fallback: "-" | "+"):
 /** The id that a group which starts there has read up to. A start at an id reads on after it, as in Redis. */
 export function lastReadBefore(start: Position | undefined): string {
   if (start === undefined || start.kind === "last") return "$";
-  if (start.kind === "first") return "0-0";
+  if (start.kind === "first") return FIRST_ID;
   return start.kind === "id" ? start.id : idBefore(start.ms);
 }
 
@@ -62,7 +62,7 @@ export function nameOfStart(start: Position | undefined): string {
 
 /** The id below which everything lies before a position. */
 export function idAtOrAfter(position: Position): string {
-  if (position.kind === "first") return "0-0";
+  if (position.kind === "first") return FIRST_ID;
   if (position.kind === "last") return LAST_ID;
   return position.kind === "id" ? position.id : `${position.ms}-0`;
 }

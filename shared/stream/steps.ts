@@ -1,3 +1,5 @@
+import { LAST_ID } from "../ids.ts";
+
 /** What one step did: how many it took, and the last id that it looked at where there may be more. */
 export interface StepResult {
   readonly count: number;
@@ -38,7 +40,8 @@ export async function inSteps(
         : await step(limit - count, "range", last === null ? which.from : `(${last}`, which.to);
     count += done.count;
     last = done.last;
-    if (last === null) return { count, next: null };
+    // Redis refuses to go on behind the last id of all, where nothing lies.
+    if (last === null || (last === LAST_ID && !("ids" in which))) return { count, next: null };
   }
   return { count, next: last };
 }

@@ -76,9 +76,12 @@ function leftovers(): number[] {
 }
 
 function commandOf(pid: number): string {
+  return `${procFile(pid, "cmdline")} ${procFile(pid, "environ")}`;
+}
+
+function procFile(pid: number, name: "cmdline" | "environ"): string {
   try {
-    const environment = readFileSync(`/proc/${pid}/environ`, "latin1");
-    return `${readFileSync(`/proc/${pid}/cmdline`, "latin1")} ${environment}`;
+    return readFileSync(`/proc/${pid}/${name}`, "latin1");
   } catch (error) {
     // It has ended, or is somebody else's.
     if (error instanceof Error) return "";
@@ -183,6 +186,44 @@ describe("npm start", () => {
     expect(isAlive(redis.pid)).toBe(true);
     await redis.stop();
   });
+});
+
+describe("npm start keeps secrets", () => {
+  it.each(["rest", "tcp"])(
+    "off every command line, which all users of the machine can read, over %s",
+    async (transport) => {
+      const redis = await startRedis({ dir: join(folder.dir, "own") });
+      const client = new Redis(redis.url, { protocol: 2 });
+      await client.config("SET", "requirepass", "redis-pw4");
+      client.disconnect();
+      const secrets = {
+        ROOT_TOKEN: "secret-root-token",
+        TOKEN_SECRET: "secret-that-signs-tokens-of-32-characters",
+        ALERT_WEBHOOK_SECRET: `whsec_${Buffer.alloc(32, "alert").toString("base64")}`,
+        REDIS_URL: redis.url.replace("redis://", "redis://:redis-pw4@"),
+      };
+      const run = await ready(await start({ ...secrets, WEIR_TRANSPORT: transport }));
+      // They have reached the Worker.
+      const headers = { authorization: `Bearer ${secrets.ROOT_TOKEN}`, "content-type": "application/json" };
+      const body = JSON.stringify({ subject: "x", scope: ["read:*"], expiresInMs: 60_000 });
+      const issued = await fetch(`http://127.0.0.1:${run.port}/v1/tokens`, { method: "POST", headers, body });
+      const { token }: { token: string } = JSON.parse(await issued.text());
+      const bearer = { authorization: `Bearer ${token}` };
+      expect((await fetch(`http://127.0.0.1:${run.port}/v1/streams`, { headers: bearer })).status).toBe(200);
+
+      const all = readdirSync("/proc")
+        .map(Number)
+        .filter((pid) => pid > 0);
+      const commands = all.map((pid) => procFile(pid, "cmdline"));
+      expect(commands.some((command) => command.includes("workerd"))).toBe(true);
+      for (const secret of [...Object.values(secrets), "redis-pw4"]) {
+        expect(commands.filter((command) => command.includes(secret))).toEqual([]);
+      }
+      run.child.kill("SIGINT");
+      await run.exit;
+      await redis.stop();
+    },
+  );
 });
 
 describe("npm start refuses, with a message and an exit code", () => {

@@ -123,6 +123,17 @@ describe("a deployment's settings", () => {
   const secretOf = (bytes: number) => `whsec_${Buffer.alloc(bytes, 7).toString("base64")}`;
   const url = "https://hook.invalid/alerts?key=1";
 
+  test.each(["https://hunter2:p4ss@hook.invalid/", "https://hunter2@hook.invalid", "http://:p4ss@hook.invalid"])(
+    "refuse credentials in a URL that fetch is to be given, as in %s, without quoting them",
+    (withCredentials) => {
+      const alerts = { ALERT_WEBHOOK_URL: withCredentials, ALERT_WEBHOOK_SECRET: secretOf(32) };
+      const message = refusal({ ...GOOD, UPSTASH_REDIS_REST_URL: withCredentials, ...alerts });
+      expect(message).toContain("ALERT_WEBHOOK_URL must hold no user and no password");
+      expect(message).toContain("UPSTASH_REDIS_REST_URL must hold no user and no password");
+      expect(message).not.toMatch(/hunter2|p4ss/);
+    },
+  );
+
   test.each([24, 25, 26, 32, 64])("take a webhook with a secret of %i bytes", (bytes) => {
     const env = { ...GOOD, ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: secretOf(bytes) };
     expect(parseConfig(env).alerts.webhook).toEqual({ url, secret: secretOf(bytes) });

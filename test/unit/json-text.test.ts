@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { memberText, textsInList } from "../../functions/http/json-text.ts";
+import { findExcess, memberText, TooDeep, textsInList } from "../../functions/http/json-text.ts";
 
 /** JSON as text together with what must be cut out of it, so that the scanner is checked against more than itself. */
 interface ObjectText {
@@ -162,11 +162,16 @@ describe("the texts of a list's members", () => {
 
 describe("what an attacker would send", () => {
   test.each([
-    ["lists", "[".repeat(100_000) + "]".repeat(100_000)],
-    ["objects", `${'{"data":'.repeat(100_000)}1${"}".repeat(100_000)}`],
-  ])("100,000 nested %s do not overflow the stack", (_, deep) => {
-    expect(textsInList(`{"messages":[{"data":${deep}},{"data":2}]}`, "messages", "data")).toEqual([deep, "2"]);
-    expect(memberText(`{"before":${deep},"data":${deep}}`, "data")).toBe(deep);
+    ["lists", "[", "]"],
+    ["objects", '{"data":', "}"],
+  ])("more than 64 nested %s are noticed before they are cut out, however many they are", (_, open, close) => {
+    const deep = (levels: number) => `${open.repeat(levels)}${open === "[" ? "" : 1}${close.repeat(levels)}`;
+    expect(textsInList(`{"messages":[{"data":${deep(64)}},{"data":2}]}`, "messages", "data")).toEqual([deep(64), "2"]);
+    expect(memberText(`{"before":${deep(64)},"data":${deep(64)}}`, "data")).toBe(deep(64));
+    for (const levels of [65, 100_000]) {
+      expect(() => textsInList(`{"messages":[{},{"data":${deep(levels)}}]}`, "messages", "data")).toThrow(TooDeep);
+      expect(() => memberText(`{"data":${deep(levels)}}`, "data")).toThrow(TooDeep);
+    }
   });
 
   test("long runs of backslashes and quotes cost time in proportion to their length", () => {
@@ -179,5 +184,52 @@ describe("what an attacker would send", () => {
     milliseconds(body(1_000));
     // 4 MiB; a scanner that looks back over the whole run at each quote would take minutes.
     expect(milliseconds(body(1_000_000))).toBeLessThan(2_000);
+  });
+});
+
+describe("too much in a text", () => {
+  const NO_LIMIT = { maxLevels: Number.POSITIVE_INFINITY, maxParts: Number.POSITIVE_INFINITY, pathLength: 0 };
+
+  /** How many arrays and objects lie one inside the other, and how many of them and of members there are. */
+  function measure(value: unknown): { levels: number; parts: number } {
+    if (typeof value !== "object" || value === null) return { levels: 0, parts: 0 };
+    const inner = Object.values(value).map(measure);
+    return {
+      levels: 1 + Math.max(0, ...inner.map(({ levels }) => levels)),
+      parts: 1 + (Array.isArray(value) ? 0 : inner.length) + inner.reduce((sum, { parts }) => sum + parts, 0),
+    };
+  }
+
+  test("is found at one level or part more than there may be, and not before, whatever stands in strings", () => {
+    fc.assert(
+      fc.property(fc.json({ maxDepth: 5, stringUnit: fc.constantFrom(...'[]{}:,"\\a') }), fc.nat(3), (text, indent) => {
+        const value: unknown = JSON.parse(text);
+        const json = JSON.stringify(value, null, indent);
+        const { levels, parts } = measure(value);
+        expect(findExcess(json, { ...NO_LIMIT, maxLevels: levels, maxParts: parts })).toBeUndefined();
+        if (levels === 0) return;
+        expect(findExcess(json, { ...NO_LIMIT, maxLevels: levels - 1 })).toMatchObject({ of: "levels" });
+        expect(findExcess(json, { ...NO_LIMIT, maxParts: parts - 1 })).toMatchObject({ of: "parts" });
+      }),
+      RUNS,
+    );
+  });
+
+  test("is told with its place, as far as that was asked for", () => {
+    const limits = { ...NO_LIMIT, maxLevels: 4, pathLength: 3 };
+    const json = '{"a":[1,[2,3]],"messages":[{"x":["y",1]},{"z":"u","data" : [ [] ] }]}';
+    expect(findExcess(json, limits)?.path).toEqual(["messages", 1, "data"]);
+    expect(findExcess(json, { ...limits, pathLength: 0 })?.path).toEqual([]);
+  });
+
+  test("is looked for in any text, and in a text that ends too early until it ends", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: fc.constantFrom(...'[]{}:,"\\a1 ') }), (text) => {
+        findExcess(text, { maxLevels: 3, maxParts: 5, pathLength: 2 });
+      }),
+      RUNS,
+    );
+    expect(findExcess('[[["a', { ...NO_LIMIT, maxLevels: 2 })).toMatchObject({ of: "levels" });
+    expect(findExcess('["[[[', { ...NO_LIMIT, maxLevels: 2 })).toBeUndefined();
   });
 });

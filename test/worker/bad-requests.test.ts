@@ -415,6 +415,19 @@ describe("a request that is not right", () => {
       expect(detail).toContain("UTF-8");
     });
 
+    test.each(["gzip", "br", "deflate, gzip", "GZIP", "x"])("is refused when it is encoded as %j", async (encoding) => {
+      for (const path of [MESSAGES, `${GROUP}/consume`]) {
+        const answer = await worker.call("POST", path, '{"messages":[{}]}', { "content-encoding": encoding });
+        const { detail } = expectProblem(answer, "unsupported-media-type");
+        expect(detail).toBe(`expected a body that is not compressed, got Content-Encoding: ${encoding}`);
+      }
+    });
+
+    test("is taken when it says that it is not encoded", async () => {
+      const answer = await worker.call("POST", MESSAGES, '{"messages":[]}', { "content-encoding": "Identity" });
+      expect(paths(expectProblem(answer, "invalid-request"))).toEqual(["messages"]);
+    });
+
     test("is refused above 8 MiB, whether it says so or not", async () => {
       const body = " ".repeat(8 * 1024 * 1024 + 1);
       expectProblem(await produce(body), "payload-too-large");

@@ -55,7 +55,7 @@ describe("a payload", () => {
     '"\\ud83d\\ude00 \\ud800 \\u0000 \\/ \\""',
     '"}],\\"data\\":1"',
     `"${"x".repeat(60_000)}"`,
-    "[".repeat(500) + "]".repeat(500),
+    "[".repeat(64) + "]".repeat(64),
     `"${"é".repeat(30_000)}"`,
   ];
 
@@ -157,10 +157,11 @@ describe("a payload", () => {
     expect(json.messages[3]).not.toHaveProperty("data");
   });
 
-  test("nested 100,000 deep harms neither the producer nor the consumer", async () => {
-    await makeStream("deep", { maxMessageBytes: 1024 * 1024 });
+  test("nested 100,000 deep, as another client may have stored it, harms nobody", async () => {
+    await makeStream("deep");
     const deep = "[".repeat(100_000) + "]".repeat(100_000);
-    await produce("deep", `{"messages":[{"data":${deep}},{"data":1}]}`);
+    await nativeClient().xadd(key("deep"), "*", "data", deep);
+    await produce("deep", { messages: [{ data: 1 }] });
     const answer = await worker.call("GET", "/v1/streams/deep/messages?limit=1");
     expect(answer.text).toContain(`"data":${deep},`);
   });
