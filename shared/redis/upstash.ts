@@ -103,9 +103,19 @@ function notBase64(): ConnectionError {
 /** What Upstash answers to a whole request that it did not run: no credentials, over quota, too large. */
 const REFUSED = /^(unauthorized|wrongpass|noauth|noperm|err max |err invalid|err failed to parse)/i;
 
+/**
+ * What Cloudflare's edge answers a Worker that it could not connect: the origin refuses (521), has no route (523), no TLS
+ * (525, 526), no name or no tunnel (530: 1016, 1033). In doubt are 520, 522 (the request was sent, and not acknowledged) and
+ * 524 (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/).
+ */
+const EDGE_NOT_CONNECTED = /: error code: (521|523|525|526|530|1016|1033)$/;
+
 function asConnectionError(error: unknown): ConnectionError {
   if (error instanceof errors.UpstashJSONParseError) {
-    return new ConnectionError("the REST endpoint's answer is not JSON", { maybeRan: true });
+    const code = EDGE_NOT_CONNECTED.exec(error.message.trim())?.[1];
+    return code === undefined
+      ? new ConnectionError("the REST endpoint's answer is not JSON", { maybeRan: true })
+      : new ConnectionError(`the REST endpoint cannot be reached (${code})`, { maybeRan: false });
   }
   // The client appends the whole command, payload included: it must not reach a log.
   const text = error instanceof Error ? (error.message.split(", command was:")[0] ?? "") : "unknown fault";
@@ -116,7 +126,10 @@ function asConnectionError(error: unknown): ConnectionError {
     });
   }
   const code = systemCode(error);
-  // Node's fetch tells a refused connection apart; workerd's does not, and then the outcome counts as unknown.
+  // Node's fetch names its causes. workerd by itself (`wrangler dev`) says "Network connection lost." of a refused
+  // connection, of one that was closed or reset before and after the request, and of half an answer; "internal error" of an
+  // unknown name and of failed TLS. A body sent in parts tells nothing either: it is read to its end before the connection
+  // fails. So there the outcome counts as unknown.
   return new ConnectionError(code === undefined ? text : `${text} (${code})`, {
     maybeRan: code === undefined || !NOT_CONNECTED.has(code),
   });
