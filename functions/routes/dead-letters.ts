@@ -75,6 +75,7 @@ const redriveRoute = streamRoute(
   { method: "post", path: `${path}/redrive` },
   () => ({
     operationId: "redrive",
+    repeat: "repeating it is safe: what was redriven is no dead letter any more",
     tag,
     summary: "Hand dead letters to this group again, from delivery 1",
     description: "By `ids`, or all that fit `reason` and `type`, oldest first. What has no payload stays.",
@@ -103,6 +104,7 @@ const deleteDeadLettersRoute = streamRoute(
   { method: "delete", path },
   () => ({
     operationId: "deleteDeadLetters",
+    repeat: "repeating it is safe: what is gone stays gone",
     tag,
     summary: "Delete dead letters, for good",
     params: GroupParams,

@@ -1,4 +1,4 @@
-import { WeirError } from "../errors.ts";
+import { type ErrorCode, WeirError } from "../errors.ts";
 import {
   type Command,
   type Connection,
@@ -56,8 +56,19 @@ export class Redis {
     return unwrap(outcome);
   }
 
-  /** An error as the one that a client may see where an answer could not be read; any other as it is. */
+  /**
+   * An error of this request as its client should be told it: what was refused only after something else had been written
+   * says so. Any other error stays as it is.
+   */
   explain(error: unknown): unknown {
+    const told = this.unread(error);
+    const isRefusal = told instanceof WeirError && REFUSALS.has(told.code) && told.options.settled === undefined;
+    if (!isRefusal || !this.#hasWritten) return told;
+    return new WeirError(told.code, `${told.message}; a part of this may have been done before`, told.options);
+  }
+
+  /** An answer that cannot be read, as the fault of Redis or of what stands before it. Any other error stays as it is. */
+  unread(error: unknown): unknown {
     if (!(error instanceof UnexpectedReply)) return error;
     const options = { cause: error, retryAfterS: RETRY_AFTER_S.nonsense };
     const detail = "Redis, or what stands before it, gave an answer that cannot be read";
@@ -73,7 +84,7 @@ export class Redis {
       return outcomes.map((outcome, i) => this.#count(calls[i], outcome));
     } catch (error) {
       if (error instanceof ConnectionError) throw this.#unavailable(error, calls);
-      throw this.explain(error);
+      throw this.unread(error);
     } finally {
       this.usage.roundTrips += 1;
       this.usage.durationMs += performance.now() - started;
@@ -107,12 +118,16 @@ export class Redis {
     const refusal = error.cause instanceof ReplyError ? asWeirError(error.cause) : undefined;
     if (this.#hasWritten) {
       const detail = "Redis went away in the middle of this: a part of it may have happened";
-      return new WeirError("outcome-unknown", detail, { ...options, ...refusal?.options });
+      const retryAfterS = refusal?.options.retryAfterS ?? options.retryAfterS;
+      return new WeirError("outcome-unknown", detail, { ...options, retryAfterS });
     }
     const detail = "Redis could not be reached or did not answer in time; nothing was changed";
     return refusal ?? new WeirError("redis-unavailable", detail, options);
   }
 }
+
+/** Codes that say that nothing was done, but for what came before in the same request. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set(["redis-unavailable", "redis-full"]);
 
 /** @throws {WeirError} when the outcome is an error of Redis */
 export function unwrap(outcome: Outcome): Reply {
@@ -159,8 +174,10 @@ const READS = new Set([
   "XPENDING",
   "XRANGE",
   "XREVRANGE",
+  "ZCARD",
   "ZCOUNT",
   "ZRANGE",
+  "ZRANGEBYSCORE",
   "ZSCORE",
 ]);
 

@@ -10,7 +10,7 @@ import { groupError } from "./missing.ts";
 import { isReclaimPoll, lookOf, nextPoll, readPollState, writePollState } from "./poll-state.ts";
 import { decodeGap, type Gap, GROUP_DEFAULTS } from "./settings.ts";
 import type { CachedGroup, SettingsCache } from "./settings-cache.ts";
-import { latestAcked, planSettle, type Settled, type SettlePlan, type SettleRequest } from "./settle.ts";
+import { latestAcked, planSettle, type Settled, type SettlePlan, type SettleRequest, withSettled } from "./settle.ts";
 import { type EventStream, groupKeys } from "./stream.ts";
 
 export interface ConsumeRequest extends SettleRequest {
@@ -61,8 +61,8 @@ export interface PollContext extends Waiting {
 
 /**
  * Settles the last batch and hands out the next one, in one round trip that never waits.
- * @throws {WeirError} `unknown-stream`, `unknown-group`; `too-many-pending` and `redis-unavailable`, when the last batch was
- *   settled all the same
+ * @throws {WeirError} `unknown-stream`, `unknown-group`; any other, such as `too-many-pending`, with what was settled all the
+ *   same, where that is known
  */
 export async function consume(
   stream: EventStream,
@@ -79,12 +79,14 @@ export async function consume(
   const wasReclaim = !mayBeFast || isReclaimPoll(state, nowMs);
   const look = lookOf(state, nowMs);
 
-  const plan = planSettle(stream, group, request);
-  // A rejected message must not be handed out again, so the settling script always runs before the poll.
-  const settling = plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
-  const { settled, handed } = wasReclaim
-    ? await reclaimInTime(stream, group, { request, context, look, settling, plan })
-    : await sendPoll(stream, group, fastPoll(stream, group, request, settings, nowMs), settling, plan);
+  const settling = new Settling(planSettle(stream, group, request));
+  const polling = wasReclaim
+    ? reclaimInTime(stream, group, { request, context, look, settling })
+    : sendPoll(stream, fastPoll(stream, group, request, settings, nowMs), settling);
+  const handed = await polling.catch(async (error: unknown) => {
+    throw settling.told(stream.redis.unread(await groupError(stream, group, error)));
+  });
+  const { settled } = settling;
 
   const { messages, room, moreWaiting, isUnfinished, ackWaitMs, gap, againFromMs } = handed;
   const found = { wasReclaim, look, handedOut: messages.length, room, moreWaiting, isUnfinished, againFromMs };
@@ -93,23 +95,52 @@ export async function consume(
   const batch = { messages, settled, ackWaitMs, pollState: writePollState(next.state), pollAfterMs };
   return gap === null ? batch : { ...batch, gap };
 }
-interface Polled {
-  readonly settled: Settled;
-  readonly handed: Handed;
+
+/** The settling part of a poll, which is done once. */
+class Settling {
+  readonly #plan: SettlePlan;
+  #settled: Settled | undefined;
+  #handedOutBeside = false;
+
+  constructor(plan: SettlePlan) {
+    this.#plan = plan;
+  }
+
+  get settled(): Settled {
+    return this.#settled ?? this.#plan.decode([]);
+  }
+
+  /** The calls to send before the poll. */
+  get calls(): readonly Call[] {
+    if (this.#settled !== undefined) return [];
+    // A rejected message must not be handed out again, so the settling script always runs before the poll.
+    return this.#plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
+  }
+
+  /**
+   * Takes what the calls and the poll after them were answered.
+   * @returns the poll's answer
+   * @throws {ReplyError} what Redis answered instead, to the poll or a call before it
+   */
+  take(outcomes: readonly Outcome[]): Reply {
+    const [before, poll] = [outcomes.slice(0, -1), outcomes.at(-1)];
+    this.#settled ??= this.#plan.decode(before);
+    const refused = before.find((outcome) => outcome instanceof ReplyError);
+    this.#handedOutBeside = refused !== undefined && !(poll instanceof ReplyError);
+    if (refused !== undefined) throw refused;
+    return unwrapPoll(poll);
+  }
+
+  /** An error that ends the poll, with what was done all the same. */
+  told(error: unknown): unknown {
+    if (this.#settled === undefined) return error;
+    const beside = this.#handedOutBeside ? "; what was handed out beside comes again when its leases end" : "";
+    return withSettled(error, this.#settled, beside);
+  }
 }
 
-async function sendPoll(
-  stream: EventStream,
-  group: string,
-  poll: Poll,
-  settling: readonly Call[],
-  plan: SettlePlan,
-): Promise<Polled> {
-  const outcomes = await stream.redis.pipeline([...settling, poll.call], poll.options);
-  return decodeAll(stream, group, async () => ({
-    settled: plan.decode(outcomes.slice(0, -1)),
-    handed: await poll.decode(unwrapPoll(outcomes.at(-1))),
-  }));
+async function sendPoll({ redis }: EventStream, poll: Poll, settling: Settling): Promise<Handed> {
+  return poll.decode(settling.take(await redis.pipeline([...settling.calls, poll.call], poll.options)));
 }
 
 /** What a reclaim poll needs besides stream and group. */
@@ -117,39 +148,19 @@ interface Reclaim {
   readonly request: ConsumeRequest;
   readonly context: PollContext;
   readonly look: number;
-  readonly settling: readonly Call[];
-  readonly plan: SettlePlan;
+  readonly settling: Settling;
 }
 
 /** Settles once, and polls once more where Redis came to the first poll too late. */
-async function reclaimInTime(stream: EventStream, group: string, reclaim: Reclaim): Promise<Polled> {
-  const { settling, plan, context } = reclaim;
-  const settled: Settled[] = [];
-  const { answer } = await inTime(stream.redis, context, async (untilMs) => {
+async function reclaimInTime(stream: EventStream, group: string, reclaim: Reclaim): Promise<Handed> {
+  const { settling, context } = reclaim;
+  const { poll, reply } = await inTime(stream.redis, context, async (untilMs) => {
     const poll = reclaimPoll(stream, group, reclaim, untilMs);
-    const calls = settled.length === 0 ? [...settling, poll.call] : [poll.call];
-    const outcomes = await stream.redis.pipeline(calls);
-    return decodeAll(stream, group, async () => {
-      if (settled.length === 0) settled.push(plan.decode(outcomes.slice(0, -1)));
-      const reply = asArray(unwrapPoll(outcomes.at(-1)));
-      const [redisNowMs, ...rest] = reply;
-      return { redisNowMs: asNumber(redisNowMs), isLate: rest.length === 0, answer: { poll, reply } };
-    });
+    const reply = asArray(settling.take(await stream.redis.pipeline([...settling.calls, poll.call])));
+    const [redisNowMs, ...rest] = reply;
+    return { redisNowMs: asNumber(redisNowMs), isLate: rest.length === 0, poll, reply };
   });
-  const [once = plan.decode([])] = settled;
-  return { settled: once, handed: await answer.poll.decode(answer.reply) };
-}
-
-async function decodeAll<Decoded>(
-  stream: EventStream,
-  group: string,
-  decode: () => Promise<Decoded>,
-): Promise<Decoded> {
-  try {
-    return await decode();
-  } catch (error) {
-    throw await groupError(stream, group, error);
-  }
+  return poll.decode(reply);
 }
 
 /** @throws {ReplyError} */

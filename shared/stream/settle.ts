@@ -1,7 +1,8 @@
+import { WeirError } from "../errors.ts";
 import { compareIds, orderedId } from "../ids.ts";
 import { type Lease, leaseFormat } from "../lease.ts";
 import { type Outcome, ReplyError } from "../redis/connection.ts";
-import { type Call, unwrap } from "../redis/redis.ts";
+import type { Call } from "../redis/redis.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { settleScript } from "../scripts/settle.lua.ts";
 import { groupError, probeGroup } from "./missing.ts";
@@ -54,7 +55,7 @@ export interface Settled {
 /** The calls that settle, to be sent in a pipeline with others, and how to read their outcomes. */
 export interface SettlePlan {
   readonly calls: readonly Call[];
-  /** @throws {ReplyError} what Redis answered instead */
+  /** What was settled; a call that Redis refused has settled nothing. */
   decode(outcomes: readonly Outcome[]): Settled;
 }
 
@@ -68,12 +69,12 @@ export function planSettle(stream: EventStream, group: string, request: SettleRe
   return {
     calls: [...acks, ...(fenced === undefined ? [] : [fenced.call])],
     decode(outcomes) {
-      const fault = outcomes.find((outcome) => outcome instanceof ReplyError);
-      if (fault !== undefined) throw fault;
-      const replies = outcomes.map(unwrap);
+      const replies = outcomes.map((outcome) => (outcome instanceof ReplyError ? undefined : outcome));
       // XACK and HDEL count; ZREM, after HDEL, only tidies up.
-      const acked = acks.reduce((sum, [name], i) => (name === "ZREM" ? sum : sum + asNumber(replies[i])), 0);
-      const rest = fenced?.decode(replies[acks.length] ?? null) ?? NOTHING_FENCED;
+      const counts = acks.map(([name], i) => (name === "ZREM" ? undefined : replies[i]));
+      const acked = counts.reduce<number>((sum, count) => (count === undefined ? sum : sum + asNumber(count)), 0);
+      const reply = replies[acks.length];
+      const rest = fenced === undefined || reply === undefined ? NOTHING_FENCED : fenced.decode(reply);
       const unread = Array.from(stale, ([lease, outcome]) => ({ lease, outcome }));
       return { acked, ...rest, stale: [...unread, ...rest.stale] };
     },
@@ -82,7 +83,7 @@ export function planSettle(stream: EventStream, group: string, request: SettleRe
 
 /**
  * Settles deliveries, in one round trip.
- * @throws {WeirError} `unknown-stream`, `unknown-group`
+ * @throws {WeirError} `unknown-stream`, `unknown-group`; any other with what was settled all the same
  */
 export async function settle(stream: EventStream, group: string, request: SettleRequest): Promise<Settled> {
   const plan = planSettle(stream, group, request);
@@ -90,11 +91,22 @@ export async function settle(stream: EventStream, group: string, request: Settle
   const outcomes = await stream.redis.pipeline([probeGroup(stream, group), ...plan.calls]);
   const [probe = null, ...settled] = outcomes;
   if (probe instanceof ReplyError) throw await groupError(stream, group, probe);
-  try {
-    return plan.decode(settled);
-  } catch (error) {
-    throw await groupError(stream, group, error);
-  }
+  const done = plan.decode(settled);
+  const fault = settled.find((outcome) => outcome instanceof ReplyError);
+  if (fault !== undefined) throw withSettled(await groupError(stream, group, fault), done);
+  return done;
+}
+
+/**
+ * An error of a request that settled something all the same, and says so.
+ * @param rest what else is known, as the end of its sentence
+ */
+export function withSettled(error: unknown, settled: Settled, rest = ""): unknown {
+  if (!(error instanceof WeirError) || error.code.startsWith("unknown-")) return error;
+  const { acked, retried, rejected, released, extended } = settled;
+  const count = acked + retried + rejected + released + extended;
+  const told = count > 0 ? "; `settled` says what was settled all the same" : "";
+  return new WeirError(error.code, `${error.message}${told}${rest}`, { ...error.options, settled });
 }
 
 /** Leases that are not of this stream and group, and why. */
