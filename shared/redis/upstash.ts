@@ -125,19 +125,21 @@ function asConnectionError(error: unknown): ConnectionError {
       cause: new ReplyError(text),
     });
   }
-  const code = systemCode(error);
+  const fault = systemFault(error);
   // Node's fetch names its causes. workerd by itself (`wrangler dev`) says "Network connection lost." of a refused
   // connection, of one that was closed or reset before and after the request, and of half an answer; "internal error" of an
   // unknown name and of failed TLS. A body sent in parts tells nothing either: it is read to its end before the connection
   // fails. So there the outcome counts as unknown.
-  return new ConnectionError(code === undefined ? text : `${text} (${code})`, {
-    maybeRan: code === undefined || !NOT_CONNECTED.has(code),
+  return new ConnectionError(fault === undefined ? text : `${text} (${fault.code})`, {
+    maybeRan: fault === undefined || !(fault.syscall === "connect" || NOT_CONNECTED.has(fault.code)),
   });
 }
 
+/** Faults before there is a connection that are of no system call, or of several: a host may have several addresses. */
 const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"]);
 
-function systemCode(error: unknown): string | undefined {
+function systemFault(error: unknown): { code: string; syscall?: unknown } | undefined {
   const cause = error instanceof Error ? error.cause : undefined;
-  return cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined;
+  if (!(cause instanceof Error) || !("code" in cause) || typeof cause.code !== "string") return undefined;
+  return "syscall" in cause ? { code: cause.code, syscall: cause.syscall } : { code: cause.code };
 }
