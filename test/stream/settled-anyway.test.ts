@@ -47,8 +47,8 @@ describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
   });
 
   test("a reclaim poll that may not claim: what became of it is unknown, of the acknowledgements not", async () => {
-    const { leases, ...stream } = await asUser(await polled(transport), transport, ["-hmget"]);
-    const error = await failure(poll(stream, "g", { acks: leases }));
+    const { leases, cache, ...stream } = await asUser(await polled(transport), transport, ["-hmget"]);
+    const error = await failure(poll(stream, "g", { acks: leases, recover: true }, cache));
     expect(error).toMatchObject({ code: "outcome-unknown", options: { settled: { ...NOTHING, acked: 3 } } });
     expect((await stream.own.native.xpending(stream.keys.stream, "g"))[0]).toBe(0);
   });
@@ -72,12 +72,12 @@ describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
   });
 
   test("a poll that a full Redis refuses", async () => {
-    const { leases, ...stream } = await polled(transport);
+    const { leases, cache, ...stream } = await polled(transport);
     // Without the clock and without TIME a poll has to write before it can look.
     await stream.own.native.del(stream.keys.clock);
-    const limited = await asUser({ ...stream, leases }, transport, ["-time"]);
+    const limited = await asUser({ ...stream, leases, cache }, transport, ["-time"]);
     await stream.own.native.config("SET", "maxmemory", "1");
-    const error = await failure(poll(limited, "g", { acks: leases }));
+    const error = await failure(poll(limited, "g", { acks: leases, recover: true }, cache));
     expect(error).toMatchObject({ code: "redis-full", options: { settled: { ...NOTHING, acked: 3 } } });
     expect(error.message).not.toContain("nothing was written");
   });
