@@ -2,7 +2,7 @@ import { Hono } from "hono";
 import { RedisClock } from "../shared/redis/clock.ts";
 import { Redis, type Usage } from "../shared/redis/redis.ts";
 import { SettingsCache } from "../shared/stream/settings-cache.ts";
-import type { AppEnv } from "./context.ts";
+import type { AppEnv, RequestContext } from "./context.ts";
 import type { Host } from "./host.ts";
 import { authenticate } from "./http/auth.ts";
 import type { Route } from "./http/endpoint.ts";
@@ -52,7 +52,11 @@ export function createApp(host: Host, now: () => number = Date.now): Hono<AppEnv
   const clock = new RedisClock();
   const isStatic = new Set(ROUTES.filter(({ isPublic }) => isPublic === "static").map(pathOf));
 
-  app.onError((error, c) => problemResponse(error, c.req.path));
+  app.onError((error, c) => {
+    // Served without a context: what needs neither settings nor Redis.
+    const context: RequestContext | undefined = c.var.context;
+    return problemResponse(context?.redis.explain(error) ?? error, { path: c.req.path, repeat: c.var.repeat });
+  });
   app.use(async (c, next) => {
     await next();
     // Not c.header(): once the answer is made, that would copy it as a stream.
@@ -74,7 +78,7 @@ export function createApp(host: Host, now: () => number = Date.now): Hono<AppEnv
   app.use("/v1/*", authenticate);
   app.use("/metrics", authenticate);
   for (const route of ROUTES) app.on(route.method.toUpperCase(), pathOf(route), (c) => route.handle(c));
-  app.notFound((c) => problemResponse(noSuchRoute(app, c.req.method, c.req.path), c.req.path));
+  app.notFound((c) => problemResponse(noSuchRoute(app, c.req.method, c.req.path), { path: c.req.path }));
   return app;
 }
 

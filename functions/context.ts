@@ -23,7 +23,12 @@ export interface RequestContext {
 /** Hono's types for the app. */
 export interface AppEnv {
   Bindings: Settings;
-  Variables: { context: RequestContext; caller: Caller };
+  Variables: {
+    context: RequestContext;
+    caller: Caller;
+    /** What repeating this request means; see `Endpoint`. */
+    repeat: string | undefined;
+  };
 }
 
 export type AppContext = Context<AppEnv>;

@@ -3,6 +3,7 @@ import samples from "./docs/samples.json" with { type: "json" };
 import { type EndpointAnswer, permissionOf, type Route } from "./http/endpoint.ts";
 import { ERROR_CODES, type ProblemCode } from "./http/errors.ts";
 import { once } from "./http/once.ts";
+import { settledSchema } from "./http/settled-schema.ts";
 
 /** OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1), as far as Weir's document uses it. */
 export interface ApiDocument {
@@ -74,6 +75,7 @@ const problemSchema = once(() =>
       detail: z.string(),
       code: z.enum(Object.keys(ERROR_CODES)),
       errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+      settled: settledSchema().optional().meta({ description: "What a consume or settle settled all the same" }),
     })
     .meta({ id: "Problem" }),
 );

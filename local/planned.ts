@@ -7,4 +7,6 @@ import type { Arg } from "./resp.ts";
 export interface Planned {
   commands: readonly (readonly Arg[])[];
   reply?: (replies: readonly Buffer[]) => Buffer;
+  /** What is sent afterwards where Redis refused these because it is full. */
+  whenFull?: Planned;
 }

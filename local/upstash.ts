@@ -167,7 +167,7 @@ class RestHandler {
     if (command.length === 0) throw new Refused(400, "ERR empty command");
     const planned = this.#plan(command, limitedRead);
     if (typeof planned === "string") throw new Refused(400, planned);
-    const body = itemOf(planned, await this.#link.send(planned.commands), base64);
+    const [body = ""] = await this.#run([planned], base64);
     return { status: body.startsWith('{"error"') ? 400 : 200, body };
   }
 
@@ -176,8 +176,20 @@ class RestHandler {
     const plans = commands.map((command) => {
       return command.length > 0 ? this.#plan(command, limitedRead) : "ERR empty pipeline command";
     });
+    return { status: 200, body: `[${(await this.#run(plans, base64)).join(",")}]` };
+  }
+
+  /** One item for each plan. What a full Redis refuses only in a transaction comes after the others. */
+  async #run(plans: readonly (Planned | string)[], base64: boolean): Promise<string[]> {
     const replies = await this.#link.send(plans.flatMap((plan) => (typeof plan === "string" ? [] : plan.commands)));
-    return { status: 200, body: `[${itemsOf(plans, replies, base64).join(",")}]` };
+    const items = itemsOf(plans, replies, base64);
+    return Promise.all(items.map((item, i) => this.#whenFull(plans[i], item, base64)));
+  }
+
+  async #whenFull(plan: Planned | string | undefined, item: string, base64: boolean): Promise<string> {
+    const instead = typeof plan === "object" ? plan.whenFull : undefined;
+    if (instead === undefined || !item.startsWith('{"error":"OOM ')) return item;
+    return itemOf(instead, await this.#link.send(instead.commands), base64);
   }
 
   /** In one write on one connection nothing comes between MULTI and EXEC, so it needs no connection of its own. */

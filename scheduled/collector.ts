@@ -1,3 +1,4 @@
+import { WeirError } from "../shared/errors.ts";
 import { alertField, type Reading } from "../shared/reaper/alerts.ts";
 import type { GroupUpkeep, StreamUpkeep, UpkeepError } from "../shared/reaper/runs.ts";
 import { type Reply, ReplyError } from "../shared/redis/connection.ts";
@@ -163,7 +164,8 @@ export class Collector {
     } catch (error) {
       // What another client wrote must not end the run.
       if (!(error instanceof TypeError)) throw error;
-      this.fail([{ ...where, code: "internal-error" }]);
+      const told = this.#redis.unread(error);
+      this.fail([{ ...where, code: told instanceof WeirError ? told.code : "internal-error" }]);
       return undefined;
     }
   }

@@ -30,6 +30,8 @@ export interface WeirErrorOptions {
   readonly retryAfterS?: number;
   /** Every invalid member at once. */
   readonly errors?: readonly InvalidMember[];
+  /** What the request settled all the same. */
+  readonly settled?: object;
 }
 
 /** An error whose code and detail a client may see. */

@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import type { Reply } from "./redis/connection.ts";
+import { type Reply, UnexpectedReply } from "./redis/connection.ts";
 
 /** The one place that knows how a message is stored in a Redis entry, and how an answer shows it. */
 
@@ -92,7 +92,7 @@ export interface Entry {
 export function decodeEntry(reply: Reply): Entry {
   const [id, fields] = Array.isArray(reply) ? reply : [];
   if (typeof id !== "string" || !Array.isArray(fields))
-    throw new TypeError("Redis answered something else than an entry");
+    throw new UnexpectedReply("Redis answered something else than an entry");
   return { id, fields };
 }
 
@@ -114,7 +114,7 @@ function nameAt(fields: Entry["fields"], i: number): string {
 function valueAt(fields: Entry["fields"], i: number): Value {
   const value = fields[i];
   if (typeof value === "string" || value instanceof Uint8Array) return value;
-  throw new TypeError("an entry's value is no text");
+  throw new UnexpectedReply("an entry's value is no text");
 }
 
 /** An entry's fields by what they mean. */

@@ -44,6 +44,11 @@ export interface Endpoint<Params extends z.ZodObject, Query extends z.ZodObject,
   readonly answers: Readonly<Record<number, EndpointAnswer>>;
   /** Codes of the errors that this route may answer, besides those that any may. */
   readonly errors: readonly ProblemCode[];
+  /**
+   * For a route that may answer `outcome-unknown`: what repeating the request means, the end of a sentence. By the
+   * request's headers where it depends on them.
+   */
+  readonly repeat?: string | ((headers: Headers) => string);
 }
 
 export interface EndpointAnswer {
@@ -94,6 +99,8 @@ export function route<Params extends z.ZodObject, Query extends z.ZodObject, Bod
         throw invalidRequest([params, query, body].flatMap((checked) => ("errors" in checked ? checked.errors : [])));
       }
       const { context } = c.var;
+      const { repeat } = expected;
+      c.set("repeat", typeof repeat === "function" ? repeat(c.req.raw.headers) : repeat);
       return handler({ params: params.value, query: query.value, body: body.value, context, c });
     },
   };

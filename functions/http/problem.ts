@@ -1,14 +1,20 @@
 import { WeirError } from "../../shared/errors.ts";
 import { ReplyError } from "../../shared/redis/connection.ts";
 import { log } from "../log.ts";
-import { ERROR_CODES, HttpError } from "./errors.ts";
+import { ERROR_CODES, HttpError, type ProblemCode } from "./errors.ts";
+
+/** The request that failed, as far as an answer says what to do about it. */
+export interface Failed {
+  readonly path: string;
+  /** What repeating the request means, where its outcome is unknown. */
+  readonly repeat?: string | undefined;
+}
 
 /**
  * Writes an error as RFC 9457 problem details. An error that Weir did not make is told as `internal-error` and nothing
  * more; the log has the rest.
- * @param path of the request, for hints that name a route
  */
-export function problemResponse(error: unknown, path: string): Response {
+export function problemResponse(error: unknown, failed: Failed): Response {
   const known =
     error instanceof WeirError || error instanceof HttpError
       ? error
@@ -16,9 +22,9 @@ export function problemResponse(error: unknown, path: string): Response {
   const { code } = known;
   const { status, title } = ERROR_CODES[code];
   if (status >= 500) logFault(known);
-  const detail = `${known.message}${hintFor(code, path)}`;
-  const errors = known instanceof WeirError && known.options.errors ? { errors: known.options.errors } : {};
-  const body = JSON.stringify({ type: `urn:weir:error:${code}`, title, status, detail, code, ...errors });
+  const detail = [known.message, ...hintFor(code, failed)].join("; ");
+  const { errors, settled } = known instanceof WeirError ? known.options : {};
+  const body = JSON.stringify({ type: `urn:weir:error:${code}`, title, status, detail, code, errors, settled });
   return new Response(body, { status, headers: headersOf(known) });
 }
 
@@ -33,10 +39,11 @@ function headersOf(error: WeirError | HttpError): Headers {
   return headers;
 }
 
-/** What to do about it, where one request mends it. */
-function hintFor(code: string, path: string): string {
+/** What to do about it: a request that mends it, or whether to repeat this one. */
+function hintFor(code: ProblemCode, { path, repeat }: Failed): string[] {
   const stream = /^\/v1\/streams\/[^/]+/.exec(path)?.[0];
-  return code === "unknown-stream" && stream !== undefined ? `; PUT ${stream} creates it` : "";
+  if (code === "unknown-stream" && stream !== undefined) return [`PUT ${stream} creates it`];
+  return code === "outcome-unknown" && repeat !== undefined ? [repeat] : [];
 }
 
 function logFault({ code, message, options: { cause } }: WeirError | HttpError): void {

@@ -5,6 +5,7 @@ import { jsonBody, jsonResponse, nothing, type Route, streamRoute } from "../htt
 import { deliverySchema } from "../http/message-schemas.ts";
 import { once } from "../http/once.ts";
 import { GroupParams, gapSchema, integer, limitedText, Name } from "../http/schemas.ts";
+import { settledSchema } from "../http/settled-schema.ts";
 
 const tag = "Consuming";
 const path = "/v1/streams/{stream}/groups/{group}";
@@ -74,25 +75,11 @@ function checkLists({ value: lists, issues }: z.core.ParsePayload<SettleLists>):
   }
 }
 
-const settledSchema = once(() =>
-  z
-    .object({
-      acked: z.int().meta({ description: "Deliveries that this took off the pending ones" }),
-      retried: z.int(),
-      rejected: z.int(),
-      released: z.int(),
-      extended: z.int(),
-      stale: z.array(
-        z.object({ lease: z.string(), outcome: z.enum(["superseded", "settled", "foreign", "malformed"]) }),
-      ),
-    })
-    .meta({ id: "Settled" }),
-);
-
 const consumeRoute = streamRoute(
   { method: "post", path: `${path}/consume`, permission: "consume" },
   () => ({
     operationId: "consume",
+    repeat: "settling again is harmless, and what was handed out comes again when its lease ends",
     tag,
     summary: "Settle the last batch and get the next one; never waits",
     description:
@@ -146,6 +133,7 @@ const settleRoute = streamRoute(
   { method: "post", path: `${path}/settle`, permission: "consume" },
   () => ({
     operationId: "settle",
+    repeat: "settling again is harmless: what is settled already does not count twice",
     tag,
     summary: "Acknowledge, retry, reject, release or extend deliveries",
     description:
@@ -158,7 +146,8 @@ const settleRoute = streamRoute(
     answers: { 200: { description: "What was settled", schema: z.object({ settled: settledSchema() }) } },
     errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown", "redis-full"],
   }),
-  async ({ stream, params, body, c }) => c.json({ settled: await settle(stream, params.group, body) }),
+  async ({ stream, params, body, context, c }) =>
+    c.json({ settled: await settle(stream, params.group, body, context.cache) }),
 );
 
 export const consumeRoutes: readonly Route[] = [consumeRoute, settleRoute];

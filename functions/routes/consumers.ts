@@ -43,6 +43,7 @@ const removeConsumerRoute = streamRoute(
   { method: "delete", path: `${path}/consumers/{consumer}`, permission: "consume" },
   () => ({
     operationId: "removeConsumer",
+    repeat: "repeating it is safe: 404 means that it is gone",
     tag,
     summary: "Remove a consumer, and hand on what it holds",
     description:

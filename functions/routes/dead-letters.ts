@@ -102,6 +102,7 @@ const redriveRoute = streamRoute(
   { method: "post", path: `${path}/redrive` },
   () => ({
     operationId: "redrive",
+    repeat: "repeating it is safe: what was redriven is no dead letter any more",
     tag,
     summary: "Hand dead letters to this group again, from delivery 1",
     description:
@@ -123,6 +124,7 @@ const deleteDeadLettersRoute = streamRoute(
   { method: "delete", path },
   () => ({
     operationId: "deleteDeadLetters",
+    repeat: "repeating it is safe: what is gone stays gone",
     tag,
     summary: "Delete dead letters, for good",
     description:

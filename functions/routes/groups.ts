@@ -123,6 +123,7 @@ const putGroupRoute = streamRoute(
   { method: "put", path },
   () => ({
     operationId: "putGroup",
+    repeat: "repeating it is safe: it sets the same again",
     tag,
     summary: "Create a group, or change its settings",
     description: "What is absent stays as it is, null goes back to the default. `start` counts at creation only.",
@@ -191,6 +192,7 @@ const deleteGroupRoute = streamRoute(
   { method: "delete", path },
   () => ({
     operationId: "deleteGroup",
+    repeat: "repeating it is safe: 404 means that it is gone",
     tag,
     summary: "Delete a group with its settings and dead letters",
     params: GroupParams,
@@ -209,6 +211,7 @@ const seekRoute = streamRoute(
   { method: "post", path: `${path}/seek` },
   () => ({
     operationId: "seek",
+    repeat: "repeating it is safe, but what was read meanwhile may be read again",
     tag,
     summary: "Move where the group reads on",
     description: "What was handed out before stays pending; what is read again starts at delivery 1.",
@@ -227,6 +230,7 @@ const replayRoute = streamRoute(
   { method: "post", path: `${path}/replay` },
   () => ({
     operationId: "replay",
+    repeat: "repeating it may hand the same messages to the group once more",
     tag,
     summary: "Hand messages of the stream to this group again; its cursor stays",
     description:

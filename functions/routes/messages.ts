@@ -17,6 +17,10 @@ const produceRoute = streamRoute(
   { method: "post", path, permission: "produce" },
   () => ({
     operationId: "produce",
+    repeat: (headers) =>
+      headers.has("idempotency-key")
+        ? "repeat it with the same Idempotency-Key: nothing is appended twice"
+        : "repeating it may append the messages twice, which an Idempotency-Key prevents",
     tag,
     summary: "Produce 1 to 1,000 messages, all or nothing",
     description:
@@ -120,6 +124,7 @@ const deleteMessageRoute = streamRoute(
   { method: "delete", path: `${path}/{id}` },
   () => ({
     operationId: "deleteMessage",
+    repeat: "repeating it is safe: 404 means that it is gone",
     tag,
     summary: "Delete a message, for every group",
     params: MessageParams,

@@ -122,6 +122,7 @@ const claimRoute = streamRoute(
   { method: "post", path: `${path}/claim` },
   () => ({
     operationId: "claim",
+    repeat: "what it took is pending for this consumer, who gets it by `recover` in a consume",
     tag,
     summary: "Hand pending messages to a consumer by hand",
     description:

@@ -35,6 +35,7 @@ const runReaperRoute = route(
   { method: "post", path: "/v1/reaper/run" },
   () => ({
     operationId: "runReaper",
+    repeat: "repeating it is safe: a run may meet another one, or die anywhere",
     tag,
     summary: "Run the scheduled work now",
     params: nothing,

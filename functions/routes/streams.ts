@@ -80,6 +80,7 @@ const putStreamRoute = streamRoute(
   { method: "put", path },
   () => ({
     operationId: "putStream",
+    repeat: "repeating it is safe: it sets the same again",
     tag,
     summary: "Create a stream, or change its settings",
     description: "What is absent stays as it is, null goes back to the default. Adopts a Redis stream that is there.",
@@ -143,6 +144,7 @@ const deleteStreamRoute = streamRoute(
   { method: "delete", path },
   () => ({
     operationId: "deleteStream",
+    repeat: "repeating it is safe: 404 means that it is gone",
     tag,
     summary: "Delete a stream and all that belongs to it",
     params: StreamParams,
@@ -169,6 +171,7 @@ const trimStreamRoute = streamRoute(
   { method: "post", path: `${path}/trim` },
   () => ({
     operationId: "trimStream",
+    repeat: "repeating it is safe: it goes on from where this one got",
     tag,
     summary: "Trim a stream now; what a group has not finished is treated as the stream's `unfinished` says",
     description:

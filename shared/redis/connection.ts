@@ -7,20 +7,26 @@ export type Command = readonly [name: string, ...args: (string | number)[]];
  */
 export type Reply = string | Uint8Array | number | null | readonly Reply[];
 
-/** Redis (or Upstash) ran the command and answered with an error; other commands of the pipeline are not affected. */
+/** Redis (or Upstash) answered the command with an error; other commands of the pipeline are not affected. */
 export class ReplyError extends Error {
   override readonly name = "ReplyError";
+  /** Whether it is of a script that changes things: what that did before the error stays done. */
+  readonly ofWritingScript: boolean;
 
   /** @param text Redis' own words, less the arguments that it quotes of an unknown command: those may be a payload */
-  constructor(text: string) {
+  constructor(text: string, { ofWritingScript = false } = {}) {
     super(text.replace(/, with args beginning with:.*$/s, ""));
+    this.ofWritingScript = ofWritingScript;
   }
 
   /** The leading word by which Redis classifies its errors, such as `WRONGTYPE`; `ERR` when there is none. */
   get word(): string {
-    return /^[A-Z]+(?= |$)/.exec(this.message)?.[0] ?? "ERR";
+    return /^[A-Z]+(?= |$)/.exec(this.message.replace(SCRIPT_ERROR, ""))?.[0] ?? "ERR";
   }
 }
+
+/** Before Redis 7, what a command in a script was answered came behind this. */
+const SCRIPT_ERROR = /^ERR Error running script \(call to [^)]*\): (@?user_script: ?\d+: )*-?/;
 
 /**
  * No usable answer came: connection refused, closed or timed out, or an answer that is not Redis'. When Redis refused
@@ -47,6 +53,11 @@ export interface RunOptions {
    * asks for it looks again where it finds that character.
    */
   readonly mayReplaceBytes?: boolean;
+}
+
+/** An answer came whole, and is not what Redis answers to that command. */
+export class UnexpectedReply extends TypeError {
+  override readonly name = "UnexpectedReply";
 }
 
 /** What an adapter does; everything else (scripts, counting, error classes) is in {@link Redis}. */

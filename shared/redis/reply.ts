@@ -1,4 +1,4 @@
-import type { Reply } from "./connection.ts";
+import { type Reply, UnexpectedReply } from "./connection.ts";
 
 /** Reads Redis' replies by their expected shape; another shape throws, so that no wrong value travels on. */
 
@@ -42,7 +42,7 @@ export function asMap(reply: Reply | undefined): ReadonlyMap<string, Reply> {
   return map;
 }
 
-function unexpected(expected: string, reply: Reply | undefined): TypeError {
+function unexpected(expected: string, reply: Reply | undefined): UnexpectedReply {
   const got = Array.isArray(reply) ? "an array" : reply === null ? "nil" : typeof reply;
-  return new TypeError(`expected ${expected} from Redis, got ${got}`);
+  return new UnexpectedReply(`expected ${expected} from Redis, got ${got}`);
 }

@@ -36,6 +36,11 @@ export class TcpConnection implements Connection {
     for (const [name, ...args] of commands) pipeline.callBuffer(name, ...args);
     const results = await pipeline.exec();
     if (results?.length !== commands.length) throw broken(client, "an answer is missing");
+    const refusal = results.map(([error]) => error).find(refusesConnection);
+    if (refusal != null) {
+      client.disconnect();
+      throw refused("Redis refused the connection", refusal);
+    }
     return results.map(([error, value]) => {
       if (error === null) return decodeBytes(value);
       if (error.name === "ReplyError") return new ReplyError(error.message);
@@ -91,8 +96,23 @@ async function connect({ url, timeoutMs }: TcpOptions): Promise<IoRedis> {
   // After a refused SELECT ioredis would go on, in database 0.
   if (fault === undefined) return client;
   client.disconnect();
-  const refused = fault.name === "ReplyError" ? { cause: new ReplyError(fault.message) } : {};
-  throw new ConnectionError(`cannot connect: ${reason(fault)}`, { maybeRan: false, ...refused });
+  throw refused(`cannot connect: ${reason(fault)}`, fault);
+}
+
+/** Nothing was run. */
+function refused(message: string, error: Error): ConnectionError {
+  const cause = error.name === "ReplyError" ? { cause: new ReplyError(error.message) } : {};
+  return new ConnectionError(message, { maybeRan: false, ...cause });
+}
+
+/**
+ * Whether Redis refuses the connection so, and with it all that was sent on it: it answers once, and closes. Without a
+ * password it takes commands of 10 arguments of 16 KiB at most.
+ */
+function refusesConnection(error: Error | null): boolean {
+  return /^ERR (max number of clients|max concurrent connections|Protocol error: unauthenticated)/.test(
+    error?.message ?? "",
+  );
 }
 
 /** After a failed command the connection's state is unknown: it is dropped, so that the next request gets a new one. */

@@ -103,9 +103,19 @@ function notBase64(): ConnectionError {
 /** What Upstash answers to a whole request that it did not run: no credentials, over quota, too large. */
 const REFUSED = /^(unauthorized|wrongpass|noauth|noperm|err max |err invalid|err failed to parse)/i;
 
+/**
+ * What Cloudflare's edge answers a Worker that it could not connect: the origin refuses (521), has no route (523), no TLS
+ * (525, 526), no name or no tunnel (530: 1016, 1033). In doubt are 520, 522 (the request was sent, and not acknowledged) and
+ * 524 (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/).
+ */
+const EDGE_NOT_CONNECTED = /: error code: (521|523|525|526|530|1016|1033)$/;
+
 function asConnectionError(error: unknown): ConnectionError {
   if (error instanceof errors.UpstashJSONParseError) {
-    return new ConnectionError("the REST endpoint's answer is not JSON", { maybeRan: true });
+    const code = EDGE_NOT_CONNECTED.exec(error.message.trim())?.[1];
+    return code === undefined
+      ? new ConnectionError("the REST endpoint's answer is not JSON", { maybeRan: true })
+      : new ConnectionError(`the REST endpoint cannot be reached (${code})`, { maybeRan: false });
   }
   // The client appends the whole command, payload included: it must not reach a log.
   const text = error instanceof Error ? (error.message.split(", command was:")[0] ?? "") : "unknown fault";
@@ -115,16 +125,21 @@ function asConnectionError(error: unknown): ConnectionError {
       cause: new ReplyError(text),
     });
   }
-  const code = systemCode(error);
-  // Node's fetch tells a refused connection apart; workerd's does not, and then the outcome counts as unknown.
-  return new ConnectionError(code === undefined ? text : `${text} (${code})`, {
-    maybeRan: code === undefined || !NOT_CONNECTED.has(code),
+  const fault = systemFault(error);
+  // Node's fetch names its causes. workerd by itself (`wrangler dev`) says "Network connection lost." of a refused
+  // connection, of one that was closed or reset before and after the request, and of half an answer; "internal error" of an
+  // unknown name and of failed TLS. A body sent in parts tells nothing either: it is read to its end before the connection
+  // fails. So there the outcome counts as unknown.
+  return new ConnectionError(fault === undefined ? text : `${text} (${fault.code})`, {
+    maybeRan: fault === undefined || !(fault.syscall === "connect" || NOT_CONNECTED.has(fault.code)),
   });
 }
 
+/** Faults before there is a connection that are of no system call, or of several: a host may have several addresses. */
 const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"]);
 
-function systemCode(error: unknown): string | undefined {
+function systemFault(error: unknown): { code: string; syscall?: unknown } | undefined {
   const cause = error instanceof Error ? error.cause : undefined;
-  return cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined;
+  if (!(cause instanceof Error) || !("code" in cause) || typeof cause.code !== "string") return undefined;
+  return "syscall" in cause ? { code: cause.code, syscall: cause.syscall } : { code: cause.code };
 }

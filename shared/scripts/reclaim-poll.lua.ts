@@ -24,7 +24,7 @@ import { sideStore } from "./parts/side-store.lua.ts";
  *           as JSON or '', in how many ms something may be there to be handed out again (-1: nothing known),
  *           1 if not all pending entries were looked at, the group's incarnation, the stream's ('': another client has made it) }
  *         | { now, acked, numbers } when it came too late, having done no more
- *         | { 'refused', error } when Redis refused the new messages and there was nothing else
+ *         | { 'refused', error, acked, numbers } when Redis refused the new messages and there was nothing else
  */
 export const reclaimPollScript = defineScript(
   "reclaim-poll",
@@ -165,7 +165,7 @@ local fresh = false
 if hasRoom() and #due == 0 then
   fresh = try('XREADGROUP', 'GROUP', group, consumer, 'COUNT', room - choice.handed, 'STREAMS', keys.stream, '>')
   if fresh and fresh.err then
-    if choice.handed == 0 then return reply({ 'refused', fresh.err }) end
+    if choice.handed == 0 then return reply({ 'refused', fresh.err, acked, foreign }) end
     fresh = false
   end
 end

@@ -19,6 +19,7 @@ import {
   type SettlePlan,
   type SettleRequest,
   settleRest,
+  withSettled,
 } from "./settle.ts";
 import { type EventStream, groupKeys } from "./stream.ts";
 
@@ -71,9 +72,10 @@ export interface PollContext extends Waiting {
 }
 
 /**
- * Settles the last batch and hands out the next one, in one round trip that never waits.
- * @throws {WeirError} `unknown-stream`, `unknown-group`; `too-many-pending` and `redis-unavailable`, when the last batch was
- *   settled all the same
+ * Settles the last batch and hands out the next one, in one round trip that never waits; in more where what is settled weighs
+ * megabytes.
+ * @throws {WeirError} `unknown-stream`, `unknown-group`; any other, such as `too-many-pending`, with what was settled all the
+ *   same, where that is known
  */
 export async function consume(
   stream: EventStream,
@@ -90,12 +92,15 @@ export async function consume(
   const wasReclaim = !mayBeFast || isReclaimPoll(state, nowMs);
   const look = lookOf(state, nowMs);
 
-  const plan = await planSettling(stream, group, request, settings);
-  // A rejected message must not be handed out again, so the settling script always runs before the poll.
-  const settling = plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
-  const { settled, handed } = wasReclaim
-    ? await reclaimInTime(stream, group, { request, context, look, settling, plan })
-    : await sendPoll(stream, group, fastPoll(stream, group, request, settings, nowMs), settling, plan);
+  const settling = new Settling(stream, group, planSettle(stream, group, request, settings));
+  await settling.aheadOf(settings);
+  const polling = wasReclaim
+    ? reclaimInTime(stream, group, { request, context, look, settling })
+    : sendPoll(stream, fastPoll(stream, group, request, settings, nowMs), settling);
+  const handed = await polling.catch(async (error: unknown) => {
+    throw settling.told(stream.redis.unread(await groupError(stream, group, error)));
+  });
+  const { settled } = settling;
 
   const { messages, room, moreWaiting, isUnfinished, ackWaitMs, gap, againFromMs } = handed;
   const found = { wasReclaim, look, handedOut: messages.length, room, moreWaiting, isUnfinished, againFromMs };
@@ -110,42 +115,90 @@ export async function consume(
 /** What one step of settling surely takes: see `STEP_BYTES` of `scripts/parts/message-size.lua.ts`. */
 const SURE = { moves: 8, bytes: 2 * 1024 * 1024 } as const;
 
-/**
- * Plans settling for one round trip with the poll. What may be too much for one step, and what a poll that recovers would
- * meet half settled, is settled here already.
- */
-async function planSettling(
-  stream: EventStream,
-  group: string,
-  request: ConsumeRequest,
-  known: CachedGroup | undefined,
-): Promise<SettlePlan> {
-  const plan = planSettle(stream, group, request, known);
-  const { moves } = plan;
-  const isSure = moves <= SURE.moves || moves * (known?.maxMessageBytes ?? SURE.bytes) <= SURE.bytes;
-  if (isSure) return plan;
-  const outcomes = await stream.redis.pipeline(plan.calls);
-  const settled = await decodeAll(stream, group, () => settleRest(stream, group, plan.decode(outcomes)));
-  return { ...plan, calls: [], moves: 0, decode: () => ({ settled, rest: [] }) };
+/** The settling part of a poll, which is done once. */
+class Settling {
+  readonly #stream: EventStream;
+  readonly #group: string;
+  readonly #plan: SettlePlan;
+  #settled: Settled | undefined;
+  #areAcksMade = false;
+  #handedOutBeside = false;
+
+  constructor(stream: EventStream, group: string, plan: SettlePlan) {
+    this.#stream = stream;
+    this.#group = group;
+    this.#plan = plan;
+  }
+
+  get settled(): Settled {
+    return this.#settled ?? this.#plan.decode([]).settled;
+  }
+
+  /** The calls to send before the poll. */
+  get calls(): readonly Call[] {
+    if (this.#settled !== undefined) return [];
+    // A rejected message must not be handed out again, so the settling script always runs before the poll.
+    return this.#plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
+  }
+
+  /** What the script of a reclaim poll is to acknowledge. */
+  get acks(): string {
+    return this.#areAcksMade ? "" : this.#plan.uncertain.argument;
+  }
+
+  /** Settles in round trips of its own what may be too much for one step. */
+  async aheadOf(settings: CachedGroup | undefined): Promise<void> {
+    const { moves, calls } = this.#plan;
+    if (moves <= SURE.moves || moves * (settings?.maxMessageBytes ?? SURE.bytes) <= SURE.bytes) return;
+    const outcomes = await this.#stream.redis.pipeline(calls);
+    await this.#takeSettled(outcomes);
+    const refused = outcomes.find((outcome) => outcome instanceof ReplyError);
+    if (refused !== undefined) throw this.told(await groupError(this.#stream, this.#group, refused));
+  }
+
+  /**
+   * Takes what the calls and the poll after them were answered.
+   * @returns the poll's answer
+   * @throws {ReplyError} what Redis answered instead, to the poll or a call before it
+   */
+  async take(outcomes: readonly Outcome[]): Promise<Reply> {
+    const [before, poll = null] = [outcomes.slice(0, -1), outcomes.at(-1)];
+    if (this.#settled === undefined) await this.#takeSettled(before);
+    const refused = before.find((outcome) => outcome instanceof ReplyError);
+    this.#handedOutBeside = refused !== undefined && !(poll instanceof ReplyError);
+    if (refused !== undefined) throw refused;
+    if (poll instanceof ReplyError) throw poll;
+    // When Redis refused the script new messages, it answers Redis' words, so that its commands still count.
+    if (Array.isArray(poll) && poll[0] === "refused") {
+      this.takeAcks(poll[2], poll[3]);
+      throw new ReplyError(asText(poll[1]));
+    }
+    return poll;
+  }
+
+  /** Takes what a reclaim poll acknowledged. */
+  takeAcks(acked: Reply | undefined, foreign: Reply | undefined): void {
+    if (this.#areAcksMade) return;
+    this.#areAcksMade = true;
+    this.#settled = both(this.#plan.uncertain.decode(acked, foreign), this.settled);
+  }
+
+  /** An error that ends the poll, with what was done all the same. */
+  told(error: unknown): unknown {
+    if (this.#settled === undefined) return error;
+    const beside = this.#handedOutBeside ? "; what was handed out beside comes again when its leases end" : "";
+    return withSettled(error, this.#settled, beside);
+  }
+
+  async #takeSettled(outcomes: readonly Outcome[]): Promise<void> {
+    const first = this.#plan.decode(outcomes);
+    this.#settled = first.settled;
+    this.#settled = await settleRest(this.#stream, this.#group, first);
+  }
 }
 
-interface Polled {
-  readonly settled: Settled;
-  readonly handed: Handed;
-}
-
-async function sendPoll(
-  stream: EventStream,
-  group: string,
-  poll: Poll,
-  settling: readonly Call[],
-  plan: SettlePlan,
-): Promise<Polled> {
-  const outcomes = await stream.redis.pipeline([...settling, poll.call], poll.options);
-  return decodeAll(stream, group, async () => ({
-    settled: await settleRest(stream, group, plan.decode(outcomes.slice(0, -1))),
-    handed: await poll.decode(unwrapPoll(outcomes.at(-1))),
-  }));
+async function sendPoll({ redis }: EventStream, poll: Poll, settling: Settling): Promise<Handed> {
+  return poll.decode(await settling.take(await redis.pipeline([...settling.calls, poll.call], poll.options)));
 }
 
 /** What a reclaim poll needs besides stream and group. */
@@ -153,51 +206,20 @@ interface Reclaim {
   readonly request: ConsumeRequest;
   readonly context: PollContext;
   readonly look: number;
-  readonly settling: readonly Call[];
-  readonly plan: SettlePlan;
+  readonly settling: Settling;
 }
 
 /** Settles once, and polls once more where Redis came to the first poll too late. */
-async function reclaimInTime(stream: EventStream, group: string, reclaim: Reclaim): Promise<Polled> {
-  const { settling, plan, context } = reclaim;
-  const settled: Settled[] = [];
-  const { uncertain } = plan;
-  const { answer } = await inTime(stream.redis, context, async (untilMs) => {
-    const poll = reclaimPoll(stream, group, reclaim, untilMs, settled.length === 0 ? uncertain.argument : "");
-    const calls = settled.length === 0 ? [...settling, poll.call] : [poll.call];
-    const outcomes = await stream.redis.pipeline(calls);
-    return decodeAll(stream, group, async () => {
-      const reply = asArray(unwrapPoll(outcomes.at(-1)));
-      const [redisNowMs, acked, foreign, ...rest] = reply;
-      if (settled.length === 0) {
-        const others = await settleRest(stream, group, plan.decode(outcomes.slice(0, -1)));
-        settled.push(both(uncertain.decode(acked, foreign), others));
-      }
-      return { redisNowMs: asNumber(redisNowMs), isLate: rest.length === 0, answer: { poll, reply: rest } };
-    });
+async function reclaimInTime(stream: EventStream, group: string, reclaim: Reclaim): Promise<Handed> {
+  const { settling, context } = reclaim;
+  const { poll, reply } = await inTime(stream.redis, context, async (untilMs) => {
+    const poll = reclaimPoll(stream, group, reclaim, untilMs);
+    const answer = await settling.take(await stream.redis.pipeline([...settling.calls, poll.call]));
+    const [redisNowMs, acked, foreign, ...reply] = asArray(answer);
+    settling.takeAcks(acked, foreign);
+    return { redisNowMs: asNumber(redisNowMs), isLate: reply.length === 0, poll, reply };
   });
-  const [once = plan.decode([]).settled] = settled;
-  return { settled: once, handed: await answer.poll.decode(answer.reply) };
-}
-
-async function decodeAll<Decoded>(
-  stream: EventStream,
-  group: string,
-  decode: () => Promise<Decoded>,
-): Promise<Decoded> {
-  try {
-    return await decode();
-  } catch (error) {
-    throw await groupError(stream, group, error);
-  }
-}
-
-/** @throws {ReplyError} */
-function unwrapPoll(outcome: Outcome = null): Reply {
-  if (outcome instanceof ReplyError) throw outcome;
-  // When Redis refused the script new messages, it answers Redis' words, so that its commands still count.
-  if (Array.isArray(outcome) && outcome[0] === "refused") throw new ReplyError(asText(outcome[1]));
-  return outcome;
+  return poll.decode(reply);
 }
 
 /** New messages only, by one plain command. */
@@ -252,9 +274,8 @@ function isReplaced(text: Reply): boolean {
 function reclaimPoll(
   stream: EventStream,
   group: string,
-  { request, context, look }: Reclaim,
+  { request, context, look, settling }: Reclaim,
   untilMs: number,
-  acks: string,
 ): Poll {
   const { consumer, batchSize, recover } = request;
   const { cache, nowMs } = context;
@@ -275,7 +296,7 @@ function reclaimPoll(
         latestAcked(stream, group, request),
         Math.floor(untilMs),
         newIncarnation(),
-        acks,
+        settling.acks,
       ],
     },
     decode(reply) {

@@ -1,7 +1,8 @@
+import { WeirError } from "../errors.ts";
 import { compareIds, orderedId } from "../ids.ts";
 import { type LeaseText, leaseFormat } from "../lease.ts";
 import { type Outcome, type Reply, ReplyError } from "../redis/connection.ts";
-import { type Call, unwrap } from "../redis/redis.ts";
+import type { Call } from "../redis/redis.ts";
 import { asArray, asNumber } from "../redis/reply.ts";
 import { settleScript } from "../scripts/settle.lua.ts";
 import { groupError, probeGroup, sendToGroup } from "./missing.ts";
@@ -68,7 +69,7 @@ export interface SettlePlan {
   readonly uncertain: Uncertain;
   /** How many messages it moves: their payloads are what settling costs. */
   readonly moves: number;
-  /** @throws {ReplyError} what Redis answered instead */
+  /** What was settled, and what is left; a call that Redis refused has settled nothing. */
   decode(outcomes: readonly Outcome[]): PartlySettled;
 }
 
@@ -106,15 +107,15 @@ export function planSettle(
     uncertain: uncertainOf(known === undefined ? others : []),
     moves: items.filter(({ action }) => action !== "extend").length,
     decode(outcomes) {
-      const fault = outcomes.find((outcome) => outcome instanceof ReplyError);
-      if (fault !== undefined) throw fault;
-      const replies = outcomes.map(unwrap);
+      const replies = outcomes.map((outcome) => (outcome instanceof ReplyError ? undefined : outcome));
       // XACK and HDEL count; ZREM, after HDEL, only tidies up.
-      const acked = acks.reduce((sum, [name], i) => (name === "ZREM" ? sum : sum + asNumber(replies[i])), 0);
+      const counts = acks.map(([name], i) => (name === "ZREM" ? undefined : replies[i]));
+      const acked = counts.reduce<number>((sum, count) => (count === undefined ? sum : sum + asNumber(count)), 0);
       const unread = Array.from(stale, ([lease, outcome]) => ({ lease, outcome }));
       const plain = { ...NOTHING, acked, stale: unread };
-      if (items.length === 0) return { settled: plain, rest: [] };
-      const { settled, rest } = decodeFenced(replies[acks.length] ?? null, items);
+      const reply = items.length === 0 ? undefined : replies[acks.length];
+      if (reply === undefined) return { settled: plain, rest: [] };
+      const { settled, rest } = decodeFenced(reply, items);
       return { settled: both(plain, settled), rest };
     },
   };
@@ -138,12 +139,16 @@ function uncertainOf(acks: readonly { readonly text: string; readonly lease: Lea
 
 /**
  * Settles what a first step has left, step by step.
- * @throws {WeirError} `unknown-stream`, `unknown-group`
+ * @throws {WeirError} `unknown-stream`, `unknown-group`; any other with what was settled all the same
  */
 export async function settleRest(stream: EventStream, group: string, first: PartlySettled): Promise<Settled> {
   let { settled, rest } = first;
   while (rest.length > 0) {
-    const step = decodeFenced(await sendToGroup(stream, group, fencedCall(stream, group, rest)), rest);
+    const call = fencedCall(stream, group, rest);
+    const reply = await sendToGroup(stream, group, call).catch((error: unknown) => {
+      throw withSettled(error, settled);
+    });
+    const step = decodeFenced(reply, rest);
     settled = both(settled, step.settled);
     rest = step.rest;
   }
@@ -165,7 +170,7 @@ export function both(a: Settled, b: Settled): Settled {
 /**
  * Settles deliveries, in one round trip unless their messages weigh megabytes.
  * @param cache knows which group of that name it is, which spares commands
- * @throws {WeirError} `unknown-stream`, `unknown-group`
+ * @throws {WeirError} `unknown-stream`, `unknown-group`; any other with what was settled all the same
  */
 export async function settle(
   stream: EventStream,
@@ -177,15 +182,28 @@ export async function settle(
   const { uncertain } = plan;
   const asked = uncertain.argument === "" ? [] : [fencedCall(stream, group, [], uncertain.argument)];
   // XACK says 0 for a missing stream or group.
-  const [probe = null, ...outcomes] = await stream.redis.pipeline([probeGroup(stream, group), ...asked, ...plan.calls]);
+  const outcomes = await stream.redis.pipeline([probeGroup(stream, group), ...asked, ...plan.calls]);
+  const [probe = null, ...settling] = outcomes;
   if (probe instanceof ReplyError) throw await groupError(stream, group, probe);
-  try {
-    const [acked, foreign] = asked.length === 0 ? [0, []] : asArray(unwrap(outcomes.shift() ?? null));
-    const settled = await settleRest(stream, group, plan.decode(outcomes));
-    return both(uncertain.decode(acked, foreign), settled);
-  } catch (error) {
-    throw await groupError(stream, group, error);
-  }
+  const answer = asked.length === 0 ? [] : (settling.shift() ?? null);
+  const [acked = 0, foreign = []] = answer instanceof ReplyError ? [] : asArray(answer);
+  const { settled, rest } = plan.decode(settling);
+  const done = both(uncertain.decode(acked, foreign), settled);
+  const fault = outcomes.find((outcome) => outcome instanceof ReplyError);
+  if (fault !== undefined) throw withSettled(await groupError(stream, group, fault), done);
+  return settleRest(stream, group, { settled: done, rest });
+}
+
+/**
+ * An error of a request that settled something all the same, and says so.
+ * @param rest what else is known, as the end of its sentence
+ */
+export function withSettled(error: unknown, settled: Settled, rest = ""): unknown {
+  if (!(error instanceof WeirError) || error.code.startsWith("unknown-")) return error;
+  const { acked, retried, rejected, released, extended } = settled;
+  const count = acked + retried + rejected + released + extended;
+  const told = count > 0 ? "; `settled` says what was settled all the same" : "";
+  return new WeirError(error.code, `${error.message}${told}${rest}`, { ...error.options, settled });
 }
 
 /** Leases that are not of this stream and group, and why. */

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { Redis as UpstashClient } from "@upstash/redis";
 import Redis from "ioredis";
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { type RunningRedis, startRedis } from "../../local/redis.ts";
 import { startUpstash, type UpstashEndpoint } from "../../local/upstash.ts";
 import { temporaryFolder } from "../support/folder.ts";
@@ -366,6 +366,45 @@ describe("1,000 pending entries per consumer", () => {
   it("leaves Redis' own errors as they are", async () => {
     const answer = await send(["XREADGROUP", "GROUP", "none", "c", "STREAMS", "s", ">"]);
     expect(errorOf(answer)).toBe("NOGROUP No such key 's' or consumer group 'none' in XREADGROUP with GROUP option");
+  });
+});
+
+describe("a full Redis", () => {
+  const read = (count: number, consumer: string) => [
+    ...["XREADGROUP", "GROUP", "g", consumer, "COUNT", count],
+    ...["STREAMS", "s", ">"],
+  ];
+
+  beforeEach(async () => {
+    await native.xgroup("CREATE", "s", "g", "0", "MKSTREAM");
+    await native.eval("for i = 1, 1500 do redis.call('XADD', KEYS[1], i .. '-0', 'f', i) end", 1, "s");
+    await native.config("SET", "maxmemory", "1");
+  });
+  afterEach(() => native.config("SET", "maxmemory", "0"));
+
+  it("hands out what a group has not read, and acknowledges, as Redis itself does", async () => {
+    const entry = (i: number) => [`${i}-0`, ["f", String(i)]];
+    expect((await send(read(1, "c"))).body).toEqual({ result: [["s", [entry(1)]]] });
+    const answer = await pipeline([["XACK", "s", "g", "1-0"], ["SET", "k", "v"], read(2, "c"), ["XLEN", "s"]]);
+    expect(answer.body).toEqual([
+      { result: 1 },
+      { error: expect.stringMatching(/^OOM /) },
+      { result: [["s", [entry(2), entry(3)]]] },
+      { result: 1500 },
+    ]);
+    expect((await native.xpending("s", "g"))[0]).toBe(2);
+  });
+
+  it("holds the limit of pending entries all the same", async () => {
+    await send(read(1000, "c"));
+    expect(errorOf(await send(read(1, "c")))).toMatch(/^ERR XReadGroup is cancelled/);
+    expect((await native.xpending("s", "g"))[0]).toBe(1000);
+  });
+
+  it("counts what it runs once", async () => {
+    await endpoint.resetUsage();
+    await send(read(1, "c"));
+    expect((await endpoint.usage()).commands).toBe(1);
   });
 });
 

@@ -2,8 +2,8 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { ReplyError } from "../../shared/redis/connection.ts";
-import { asWeirError, type Call } from "../../shared/redis/redis.ts";
-import { defineScript } from "../../shared/redis/script.ts";
+import { asWeirError, type Call, unwrap } from "../../shared/redis/redis.ts";
+import { defineReadingScript, defineScript } from "../../shared/redis/script.ts";
 import { failure } from "../support/failure.ts";
 import { type OwnRedis, ownRedis } from "../support/own-redis.ts";
 import { BOTH_TRANSPORTS, nativeClient, openRedis, uniquePrefix } from "../support/redis.ts";
@@ -134,6 +134,43 @@ describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
     expect(await redis.send(["SET", "k", "v"])).toBe("OK");
   });
 
+  test("a script that is killed has changed nothing, and is no fault of Weir's", async () => {
+    const own = await ownRedis();
+    const redis = own.open(transport);
+    await own.native.config("SET", "busy-reply-threshold", "20");
+    const endless = defineScript("endless", [], "while true do end");
+    const killed = failure(redis.send({ script: endless, keys: [], args: [] }));
+    await eventually("it is killed", () => own.native.script("KILL").catch(() => undefined));
+    expect(await killed).toMatchObject({ code: "redis-unavailable" });
+  });
+
+  test("a user who may not run a command is a matter of credentials; in the middle of a script that writes, the outcome is unknown", async () => {
+    const own = await ownRedis();
+    await own.native.call("ACL", "SETUSER", "weir", "on", ">pw", "~*", "+@all", "-xclaim");
+    await own.native.call("ACL", "SETUSER", "narrow", "on", ">pw", "~weir:*", "+@all");
+    await own.native.xgroup("CREATE", "weir:s", "g", "0", "MKSTREAM");
+    const keys = ["weir:s", "weir:list"];
+    const claim = `call("XCLAIM", KEYS[1], "g", "c", 0, "1-1")`;
+    const write = defineScript("writes-then-claims", [], `call("RPUSH", KEYS[2], "x") ${claim} return reply(1)`);
+    const read = defineReadingScript("claims", [], `${claim} return reply(1)`);
+    const elsewhere = defineScript("elsewhere", [], `call("RPUSH", KEYS[2], "x") call("DEL", "other") return reply(1)`);
+    const cases: [user: string, call: Call, code: string][] = [
+      ["weir", ["XCLAIM", "weir:s", "g", "c", 0, "1-1"], "redis-unavailable"],
+      ["weir", { script: read, keys, args: [] }, "redis-unavailable"],
+      ["weir", { script: write, keys, args: [] }, "outcome-unknown"],
+      ["narrow", ["GET", "other"], "redis-unavailable"],
+      ["narrow", { script: write, keys: ["other"], args: [] }, "redis-unavailable"],
+    ];
+    // The endpoint lets no script use a key that it was not given.
+    if (transport === "tcp") cases.push(["narrow", { script: elsewhere, keys, args: [] }, "outcome-unknown"]);
+    for (const [user, call, code] of cases) {
+      const error = await failure(own.openAs(transport, `${user}:pw`).then((redis) => redis.send(call)));
+      expect(error).toMatchObject({ code, options: { retryAfterS: 60 } });
+    }
+    // What came before was done, each time.
+    expect(await own.native.llen("weir:list")).toBe(transport === "tcp" ? 2 : 1);
+  });
+
   test("the arguments that Redis quotes of a command it does not know are in no error", async () => {
     const redis = openRedis(transport);
     const [outcome] = await redis.pipeline([["NOSUCHCOMMAND", "secret-one", "secret-two"]]);
@@ -171,27 +208,94 @@ describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
   });
 });
 
+describe("over tcp", () => {
+  test("no password is a matter of credentials, however long the commands are, and nothing runs", async () => {
+    const own = await ownRedis();
+    await own.native.config("SET", "requirepass", "right");
+    const long = Array.from({ length: 20 }, (_, i) => `f${i}`);
+    const calls: Call[][] = [
+      [["GET", "k"]],
+      [["XADD", "k", "*", ...long]],
+      [["SET", "k", "x".repeat(20_000)]],
+      [["HMGET", "k", ...long]],
+      [
+        ["SET", "k", "v"],
+        ["XADD", "k", "*", ...long],
+        ["SET", "k", "v"],
+      ],
+      [{ script: appendTwice, keys: ["k"], args: long }],
+    ];
+    for (const pipeline of calls) {
+      const error = await failure(
+        own
+          .open("tcp")
+          .pipeline(pipeline)
+          .then(([outcome = null]) => unwrap(outcome)),
+      );
+      expect(error).toMatchObject({ code: "redis-unavailable", options: { retryAfterS: 60 } });
+      expect(error.message).toContain("credentials");
+    }
+    expect(await own.native.dbsize()).toBe(0);
+  });
+
+  test("no room for another connection is told as such, and nothing runs", async () => {
+    const own = await ownRedis();
+    await own.native.config("SET", "maxclients", "1");
+    for (let i = 0; i < 20; i++) {
+      const error = await failure(
+        own.open("tcp").pipeline([
+          ["SET", "k", "v"],
+          ["SET", "k", "v"],
+        ]),
+      );
+      // Where the connection is reset before Redis' words are read, nobody knows.
+      const isReset = /ECONNRESET|EPIPE/.test(String(error.cause));
+      expect(error.code, String(error.cause)).toBe(isReset ? "outcome-unknown" : "redis-unavailable");
+      expect(error.options.retryAfterS).toBe(1);
+      if (!isReset) expect(error.message).toContain("too many connections");
+    }
+    expect(await own.native.dbsize()).toBe(0);
+  });
+});
+
 describe("asWeirError", () => {
   test.each([
     ["WRONGTYPE Operation against a key holding the wrong kind of value", "conflict", undefined],
     ["NOGROUP No such key 's' or consumer group 'g'", "unknown-group", undefined],
-    ["OOM command not allowed when used memory > 'maxmemory'.", "redis-full", 5],
+    ["OOM command not allowed when used memory > 'maxmemory'.", "redis-full", 30],
     ["LOADING Redis is loading the dataset in memory", "redis-unavailable", 5],
     ["MASTERDOWN Link with MASTER is down", "redis-unavailable", 5],
     ["READONLY You can't write against a read only replica.", "redis-unavailable", 5],
     ["READONLY You can't write against a read only replica. script: 5c2a, on @user_script:1.", "redis-unavailable", 5],
-    ["MISCONF Redis is configured to save RDB snapshots", "redis-unavailable", 5],
-    ["BUSY Redis is busy running a script.", "redis-unavailable", 5],
+    ["MISCONF Redis is configured to save RDB snapshots", "redis-unavailable", 60],
+    ["BUSY Redis is busy running a script.", "redis-unavailable", 1],
     ["CLUSTERDOWN Hash slot not served", "redis-unavailable", 5],
-    ["TRYAGAIN Multiple keys request during rehashing of slot", "redis-unavailable", 5],
+    ["TRYAGAIN Multiple keys request during rehashing of slot", "redis-unavailable", 1],
     ["NOREPLICAS Not enough good replicas to write.", "redis-unavailable", 5],
-    ["NOAUTH Authentication required.", "redis-unavailable", 5],
-    ["WRONGPASS invalid or missing auth token.", "redis-unavailable", 5],
-    ["NOPERM this user has no permissions to run the 'evalsha' command", "redis-unavailable", 5],
-    ["Unauthorized", "redis-unavailable", 5],
+    ["NOAUTH Authentication required.", "redis-unavailable", 60],
+    ["WRONGPASS invalid or missing auth token.", "redis-unavailable", 60],
+    ["NOPERM this user has no permissions to run the 'evalsha' command", "redis-unavailable", 60],
+    ["Unauthorized", "redis-unavailable", 60],
+    ["ERR Protocol error: unauthenticated multibulk length", "redis-unavailable", 60],
+    ["ERR Protocol error: unauthenticated bulk length", "redis-unavailable", 60],
+    ["ERR max number of clients reached", "redis-unavailable", 1],
+    ["ERR Protocol error: invalid bulk length", "payload-too-large", undefined],
+    ["ERR The user executing the script can't run this command or subcommand", "redis-unavailable", 60],
+    ["ERR ACL failure in script: User weir has no permissions to run the 'xclaim' command", "redis-unavailable", 60],
+    ["NOPERM ACL failure in script: User weir has no permissions to run the 'x' command", "redis-unavailable", 60],
+    ["NOSCRIPT No matching script.", "redis-unavailable", 1],
+    [
+      "ERR Error running script (call to f_5c2a): @user_script:12: WRONGTYPE Operation against a key",
+      "conflict",
+      undefined,
+    ],
+    ["ERR Error running script (call to f_5c2a): @user_script:1: @user_script: 1: -OOM not allowed", "redis-full", 30],
+    ["ERR Error running script (call to f_5c2a): @user_script: 2: NOGROUP No such key", "unknown-group", undefined],
+    ["ERR Error running script (call to f_5c2a): Script killed by user with SCRIPT KILL...", "redis-unavailable", 1],
+    ["ERR Error running script (call to f_5c2a): @user_script:1: attempt to index nil", "internal-error", undefined],
     ["ERR max daily request limit exceeded. Limit: 10000, Usage: 10000.", "redis-unavailable", 60],
     ["ERR max requests limit exceeded. Limit: 500000, Usage: 500000.", "redis-unavailable", 60],
-    ["ERR max concurrent connections exceeded", "redis-unavailable", 5],
+    ["ERR max concurrent connections exceeded", "redis-unavailable", 1],
     ["ERR max request size exceeded. Limit: 10485760 bytes, Actual: 10485761 bytes.", "payload-too-large", undefined],
     ["ERR max key size exceeded. Limit: 32768 bytes, Actual: 40000 bytes", "payload-too-large", undefined],
     ["ERR max single record size exceeded", "redis-full", 60],
@@ -206,6 +310,23 @@ describe("asWeirError", () => {
     const error = asWeirError(cause);
     expect(error).toMatchObject({ code, cause });
     expect(error.options.retryAfterS).toBe(retryAfterS);
+  });
+
+  test.each([
+    "ERR The user executing the script can't run this command or subcommand script: 5c2a, on @user_script:1.",
+    "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
+    "ERR The user executing the script can't publish to the channel mentioned in the command",
+    "ERR ACL failure in script: User weir has no permissions to run the 'xclaim' command",
+    "NOPERM ACL failure in script: User weir has no permissions to run the 'xclaim' command",
+  ])("in a script that writes, what an ACL denies leaves what came before: %s", (text) => {
+    const error = asWeirError(new ReplyError(text, { ofWritingScript: true }));
+    expect(error).toMatchObject({ code: "outcome-unknown", options: { retryAfterS: 60 } });
+  });
+
+  test("what Redis refuses because of its own state, it refuses before a script's first write", () => {
+    for (const word of ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOPERM", "NOAUTH"]) {
+      expect(asWeirError(new ReplyError(`${word} x`, { ofWritingScript: true })).code).toMatch(/^redis-/);
+    }
   });
 
   test.each([

@@ -11,7 +11,7 @@ import { UpstashConnection } from "../../shared/redis/upstash.ts";
 import { type Behaviour, brokenServer, httpAnswer } from "../support/broken-server.ts";
 import { failure } from "../support/failure.ts";
 import { temporaryDir } from "../support/folder.ts";
-import { openAt, ownRedis } from "../support/own-redis.ts";
+import { connectionAt, openAt, ownRedis } from "../support/own-redis.ts";
 import type { TransportName } from "../support/redis.ts";
 import { BOTH_TRANSPORTS } from "../support/redis.ts";
 import { eventually } from "../support/wait.ts";
@@ -67,6 +67,12 @@ const LOST_ANSWERS: Record<TransportName, Record<string, Behaviour>> = {
 };
 
 const TIMEOUT_MS = 300;
+/**
+ * For those whose failure needs no timeout, and must not get one where the machine is busy; and for those that stall: time
+ * enough for the request to arrive.
+ */
+const LONG_TIMEOUT_MS = 10_000;
+const STALL_TIMEOUT_MS = 1_000;
 const count = (text: string, part: string) => text.split(part).length - 1;
 
 /** Everything that a log could show of an error: messages, causes and properties. */
@@ -78,18 +84,20 @@ async function timed<T>(start: () => Promise<T>): Promise<[T, number]> {
 }
 
 describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
-  describe.each(Object.entries(LOST_ANSWERS[transport]))("a server that %s", (_, behaviour) => {
+  describe.each(Object.entries(LOST_ANSWERS[transport]))("a server that %s", (name, behaviour) => {
+    const timeoutMs = /stalls|never/.test(name) ? STALL_TIMEOUT_MS : LONG_TIMEOUT_MS;
+
     test.each([
       ["a read", READ, "redis-unavailable"],
       ["a write", WRITE, "outcome-unknown"],
       ["a script", SCRIPT, "outcome-unknown"],
     ])("fails %s at once or in time, sent once", async (_, call, code) => {
       const server = await brokenServer(behaviour);
-      const redis = openAt(transport, server.port, TIMEOUT_MS);
+      const redis = openAt(transport, server.port, timeoutMs);
       const [error, elapsedMs] = await timed(() => failure(redis.send(call)));
       expect(error).toMatchObject({ code, options: { retryAfterS: 1 } });
       expect(shown(error)).not.toContain(PAYLOAD);
-      expect(elapsedMs).toBeLessThan(TIMEOUT_MS + 1_500);
+      expect(elapsedMs).toBeLessThan(STALL_TIMEOUT_MS + 1_500);
       expect(count(server.received(), PAYLOAD)).toBe(1);
       expect(server.connections()).toBe(1);
       expect(redis.usage.roundTrips).toBe(1);
@@ -122,6 +130,21 @@ describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
       expect(error).toMatchObject({ code: "redis-unavailable", options: { retryAfterS: 1 } });
       expect(error.cause).toMatchObject({ message: expect.stringContaining("ECONNREFUSED") });
       expect(shown(error)).not.toContain(PAYLOAD);
+    }
+  });
+
+  test("a failure in the middle, after something that writes, leaves that done, also where only reads are left", async () => {
+    const own = await ownRedis();
+    for (const [before, code] of [
+      [WRITE, "outcome-unknown"],
+      [READ, "redis-unavailable"],
+    ] as const) {
+      const redis = own.open(transport, TIMEOUT_MS);
+      await redis.send(before);
+      process.kill(own.redis.pid ?? 0, "SIGSTOP");
+      onTestFinished(() => void process.kill(own.redis.pid ?? 0, "SIGCONT"));
+      expect(await failure(redis.send(READ))).toMatchObject({ code });
+      process.kill(own.redis.pid ?? 0, "SIGCONT");
     }
   });
 
@@ -181,15 +204,17 @@ describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
     const endpoint = await startUpstash({ redisUrl: first.url, token: "own-token" });
     let second: Awaited<ReturnType<typeof startRedis>> | undefined;
     try {
-      const redis = openAt(transport, transport === "tcp" ? first.port : endpoint.port, 2_000);
-      const id = await redis.send(["XADD", "s", "*", "data", "kept"]);
+      const connection = connectionAt(transport, transport === "tcp" ? first.port : endpoint.port, 2_000);
+      // One for each request.
+      const send = (call: Call) => new Redis(connection).send(call);
+      const id = await send(["XADD", "s", "*", "data", "kept"]);
       await first.stop();
-      expect(await failure(redis.send(["XLEN", "s"]))).toMatchObject({ code: "redis-unavailable" });
+      expect(await failure(send(["XLEN", "s"]))).toMatchObject({ code: "redis-unavailable" });
       // The endpoint can not tell whether the write reached its Redis; a refused connection can.
       const lost = transport === "tcp" ? "redis-unavailable" : "outcome-unknown";
-      expect(await failure(redis.send(["XADD", "s", "*", "data", "lost"]))).toMatchObject({ code: lost });
+      expect(await failure(send(["XADD", "s", "*", "data", "lost"]))).toMatchObject({ code: lost });
       second = await startRedis({ dir, persistent: true, port: first.port });
-      expect(await redis.send(["XRANGE", "s", "-", "+"])).toEqual([[id, ["data", "kept"]]]);
+      expect(await send(["XRANGE", "s", "-", "+"])).toEqual([[id, ["data", "kept"]]]);
     } finally {
       await endpoint.close();
       await first.stop();
@@ -322,6 +347,24 @@ describe("over rest", () => {
     },
   );
 
+  test.each([521, 523, 525, 526, 530, 1016, 1033])(
+    "Cloudflare's edge could not connect (%i): nothing ran",
+    async (code) => {
+      const behaviour = answerAndEnd(httpAnswer(`${Math.min(code, 530)} Edge`, `error code: ${code}\n`, "text/plain"));
+      const server = await brokenServer(behaviour);
+      for (const call of [READ, WRITE, SCRIPT]) {
+        const error = await failure(openAt("rest", server.port).send(call));
+        expect(error).toMatchObject({ code: "redis-unavailable", options: { retryAfterS: 1 } });
+      }
+    },
+  );
+
+  test.each([520, 522, 524])("Cloudflare's edge got no answer (%i): a write is in doubt", async (code) => {
+    const server = await brokenServer(answerAndEnd(httpAnswer(`${code} Edge`, `error code: ${code}`, "text/plain")));
+    expect(await failure(openAt("rest", server.port).send(READ))).toMatchObject({ code: "redis-unavailable" });
+    expect(await failure(openAt("rest", server.port).send(WRITE))).toMatchObject({ code: "outcome-unknown" });
+  });
+
   test("what ran beside a missing script is in doubt even when the second request is refused; a read is not", async () => {
     const first = '[{"result":"OK"},{"error":"NOSCRIPT No matching script."}]';
     const server = await brokenServer({
@@ -330,17 +373,16 @@ describe("over rest", () => {
         socket.end(text.includes("EVALSHA") ? httpAnswer("200 OK", first) : refused);
       },
     });
-    const redis = openAt("rest", server.port);
-    expect(await failure(redis.pipeline([WRITE, SCRIPT]))).toMatchObject({ code: "outcome-unknown" });
-    expect(await failure(redis.pipeline([READ, SCRIPT]))).toMatchObject({ code: "redis-unavailable" });
+    const run = (calls: Call[]) => failure(openAt("rest", server.port).pipeline(calls));
+    expect(await run([WRITE, SCRIPT])).toMatchObject({ code: "outcome-unknown", options: { retryAfterS: 60 } });
+    expect(await run([READ, SCRIPT])).toMatchObject({ code: "redis-unavailable", options: { retryAfterS: 60 } });
   });
 
   test("an endpoint whose own Redis is gone leaves a write in doubt", async () => {
     const own = await ownRedis();
-    const redis = own.open("rest");
-    await redis.send(WRITE);
+    await own.open("rest").send(WRITE);
     await own.redis.stop();
-    expect(await failure(redis.send(WRITE))).toMatchObject({ code: "outcome-unknown" });
-    expect(await failure(redis.send(READ))).toMatchObject({ code: "redis-unavailable" });
+    expect(await failure(own.open("rest").send(WRITE))).toMatchObject({ code: "outcome-unknown" });
+    expect(await failure(own.open("rest").send(READ))).toMatchObject({ code: "redis-unavailable" });
   });
 });

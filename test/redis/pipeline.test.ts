@@ -130,7 +130,8 @@ describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
     test("that forgets to count its commands is a fault, not an answer", async () => {
       const uncounted = defineScript("uncounted", [], "return 'x'");
       const run = openRedis(transport).send({ script: uncounted, keys: [], args: [] });
-      await expect(run).rejects.toThrow(/uncounted/);
+      const cause = { message: expect.stringContaining("uncounted") };
+      await expect(run).rejects.toMatchObject({ code: "outcome-unknown", cause });
     });
   });
 

@@ -10,7 +10,7 @@ import { SettingsCache } from "../../shared/stream/settings-cache.ts";
 import { type EventStream, openStream } from "../../shared/stream/stream.ts";
 import { type OwnRedis, ownRedis } from "../support/own-redis.ts";
 import { BOTH_TRANSPORTS, nativeClient, type TransportName } from "../support/redis.ts";
-import { age, makeStream, poll, produceNumbers } from "../support/streams.ts";
+import { age, leasesOf, makeStream, poll, produceNumbers } from "../support/streams.ts";
 
 /** How long the polls of these tests wait for Redis. */
 const TIMEOUT_MS = 400;
@@ -109,15 +109,17 @@ test("whoever waits for a Redis that is slow is told so, and nothing is charged;
   const stream = openStream(own.open("tcp"), "weir:", "s");
   await configureStream(stream, {}, Date.now());
   await configureGroup(stream, "g", { kind: "first" }, {});
-  await produceNumbers(stream, 3);
+  await produceNumbers(stream, 4);
   const waiting: Waiting = { clock: new RedisClock(), timeoutMs: 10_000 };
   await waiting.clock.deadline(stream.redis, 0);
+  const acks = leasesOf((await poll(stream, "g", { batchSize: 1 })).messages);
   let polled: Promise<unknown> = Promise.resolve();
   await stall(own, async () => {
-    polled = poll(stream, "g", {}, undefined, undefined, waiting).catch((error: unknown) => error);
+    polled = poll(stream, "g", { acks }, undefined, undefined, waiting).catch((error: unknown) => error);
     await sleep(200);
   });
-  expect(await polled).toMatchObject({ code: "redis-unavailable", options: { retryAfterS: 1 } });
+  const options = { retryAfterS: 1, settled: { acked: 1 } };
+  expect(await polled).toMatchObject({ code: "redis-unavailable", options });
   expect((await listPending(stream, "g", { limit: 9 })).items).toEqual([]);
   await stall(own, async () => {
     polled = poll(stream, "g", {}, undefined, undefined, waiting);

@@ -7,13 +7,14 @@ export function expectProblem(answer: Answer, code: ProblemCode): Answer["json"]
   const { status, title } = ERROR_CODES[code];
   expect({ status: answer.status, code: answer.json?.code, text: answer.text }).toMatchObject({ status, code });
   expect(answer.headers.get("content-type")).toBe("application/problem+json");
-  const { errors, ...problem } = answer.json;
+  const { errors, settled, ...problem } = answer.json;
   expect(problem).toEqual({ type: `urn:weir:error:${code}`, title, status, code, detail: expect.any(String) });
   expect(problem.detail).not.toBe("");
   if (errors !== undefined) {
     expect(errors.length).toBeGreaterThan(0);
     for (const error of errors) expect(error).toEqual({ path: expect.any(String), message: expect.any(String) });
   }
+  if (settled !== undefined) expect(settled).toMatchObject({ acked: expect.any(Number), stale: expect.any(Array) });
   expect(answer.text).not.toMatch(/p4yl0ad|root-token|test-token|\.ts:|node_modules|at [A-Za-z]+ \(|127\.0\.0\.1/);
   expect(answer.headers.has("retry-after")).toBe([503, 507, 429].includes(status));
   expect(answer.headers.has("www-authenticate")).toBe(status === 401);

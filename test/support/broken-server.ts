@@ -7,6 +7,7 @@ import { freePort } from "../../local/ports.ts";
 /** What a broken server does with a connection, and with what it is sent. */
 export interface Behaviour {
   accepted?(socket: Socket): void;
+  /** Called with each whole request, or as many commands as came together: what comes in parts is not answered early. */
   received?(socket: Socket, text: string): void;
 }
 
@@ -28,9 +29,14 @@ export async function brokenServer(behaviour: Behaviour): Promise<BrokenServer> 
     sockets.add(socket);
     // A client that gives up resets the connection.
     socket.on("error", () => socket.destroy());
+    let request = "";
     socket.on("data", (data) => {
-      text += data.toString();
-      behaviour.received?.(socket, data.toString());
+      text += data.toString("latin1");
+      request += data.toString("latin1");
+      if (!isWhole(request)) return;
+      const whole = request;
+      request = "";
+      behaviour.received?.(socket, whole);
     });
     behaviour.accepted?.(socket);
   });
@@ -44,6 +50,33 @@ export async function brokenServer(behaviour: Behaviour): Promise<BrokenServer> 
   };
   onTestFinished(close);
   return { port, received: () => text, connections: () => connections, close };
+}
+
+/** Whether that ends where an HTTP request or a command of Redis ends. */
+function isWhole(text: string): boolean {
+  if (!text.startsWith("*")) {
+    const [head = "", body] = splitAt(text, "\r\n\r\n");
+    return body !== undefined && body.length >= Number(/^content-length: *(\d+)/im.exec(head)?.[1] ?? 0);
+  }
+  let rest = text;
+  while (rest !== "") {
+    const command = /^\*(\d+)\r\n/.exec(rest);
+    if (command === null) return false;
+    rest = rest.slice(command[0].length);
+    for (let i = 0; i < Number(command[1]); i++) {
+      const size = /^\$(\d+)\r\n/.exec(rest);
+      if (size === null) return false;
+      const end = size[0].length + Number(size[1]) + 2;
+      if (rest.length < end) return false;
+      rest = rest.slice(end);
+    }
+  }
+  return true;
+}
+
+function splitAt(text: string, separator: string): [string, string?] {
+  const at = text.indexOf(separator);
+  return at === -1 ? [text] : [text.slice(0, at), text.slice(at + separator.length)];
 }
 
 async function listen(server: Server): Promise<number> {

@@ -29,6 +29,8 @@ export interface OwnRedis {
   readonly redis: RunningRedis;
   readonly dir: string;
   open(transport: TransportName, timeoutMs?: number): Redis;
+  /** @param user with the password, as in a URL; over REST the endpoint is that user */
+  openAs(transport: TransportName, user: string): Promise<Redis>;
 }
 
 /** A Redis that the test may fill up, block or break, with an endpoint in front; gone with the test. */
@@ -47,5 +49,16 @@ export async function ownRedis(args: string[] = []): Promise<OwnRedis> {
     redis,
     dir,
     open: (transport, timeoutMs) => openAt(transport, port[transport], timeoutMs),
+    async openAs(transport, user) {
+      const url = redis.url.replace("//", `//${user}@`);
+      if (transport === "rest") {
+        const endpoint = await startUpstash({ redisUrl: url, token: "own-token" });
+        onTestFinished(() => endpoint.close());
+        return openAt(transport, endpoint.port);
+      }
+      const connection = new TcpConnection({ url, timeoutMs: 10_000 });
+      onTestFinished(() => connection.close());
+      return new Redis(connection);
+    },
   };
 }

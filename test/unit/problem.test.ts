@@ -29,17 +29,31 @@ describe("an error answer", () => {
 
   test("says which request creates a stream that is not there, where the path names one", async () => {
     const error = new WeirError("unknown-stream", 'there is no stream "orders"');
-    const problemAt = (path: string) => problemResponse(error, path).json();
+    const problemAt = (path: string) => problemResponse(error, { path }).json();
     expect(await problemAt("/v1/streams/orders/groups/mail/consume")).toMatchObject({
       detail: 'there is no stream "orders"; PUT /v1/streams/orders creates it',
     });
     expect(await problemAt("/hooks/github")).toMatchObject({ detail: 'there is no stream "orders"' });
   });
 
+  test("says what repeating the request means, only where its outcome is unknown", async () => {
+    const failed = { path: "/v1/streams/orders", repeat: "repeating it is safe" };
+    const detailOf = async (code: "outcome-unknown" | "redis-unavailable") =>
+      problemResponse(new WeirError(code, "Redis is away"), failed).json();
+    expect(await detailOf("outcome-unknown")).toMatchObject({ detail: "Redis is away; repeating it is safe" });
+    expect(await detailOf("redis-unavailable")).toMatchObject({ detail: "Redis is away" });
+  });
+
+  test("has what was settled all the same", async () => {
+    const settled = { acked: 1, retried: 0, rejected: 0, released: 0, extended: 0, stale: [] };
+    const error = new WeirError("too-many-pending", "too many", { settled });
+    expect(await problemResponse(error, { path: "/" }).json()).toMatchObject({ code: "too-many-pending", settled });
+  });
+
   test("tells the methods of a path, and when to try again", () => {
     const wrongMethod = new HttpError("method-not-allowed", "expected GET, got PUT", { allow: ["GET", "PUT"] });
-    expect(problemResponse(wrongMethod, "/").headers.get("allow")).toBe("GET, PUT");
+    expect(problemResponse(wrongMethod, { path: "/" }).headers.get("allow")).toBe("GET, PUT");
     const away = new WeirError("redis-unavailable", "Redis is away", { retryAfterS: 5 });
-    expect(problemResponse(away, "/").headers.get("retry-after")).toBe("5");
+    expect(problemResponse(away, { path: "/" }).headers.get("retry-after")).toBe("5");
   });
 });

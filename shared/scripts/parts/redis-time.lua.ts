@@ -19,7 +19,8 @@ function redisNowMs(clock, stream)
     -- Refused where Redis is full: then TIME may still be there.
     local made = try('SET', clock, '', 'PXAT', asMs(CLOCK_ENDS_MS))
     if type(made) == 'table' and made.err then
-      local time = call('TIME')
+      local time = try('TIME')
+      if time.err then error(made) end
       return time[1] * 1000 + math.floor(time[2] / 1000)
     end
     left = call('PTTL', clock)
