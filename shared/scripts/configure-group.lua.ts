@@ -61,7 +61,7 @@ if not exists then
   call('HSET', config, 'start:' .. group, start == '' and 'latest' or start, 'incarnation:' .. group, ARGV[5])
   if isCounted then call('HSET', config, 'counted:' .. group, countedAt(info, after)) end
   -- Makes the clock: once Redis is full, nobody can.
-  redisNowMs(KEYS[5])
+  redisNowMs(KEYS[7], stream)
 end
 
 -- A shorter ackWaitMs holds for what is handed out from then on: consumers have been promised more for what they have, and
