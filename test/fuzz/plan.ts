@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { type Api, type ApiOperation, asSchema, parametersIn } from "./api.ts";
+import { type Hostility, spoilt } from "./hostile.ts";
 import type { WireRequest } from "./http.ts";
 import { type Mistake, withMistake } from "./mistakes.ts";
 import type { Pool, Scope } from "./pool.ts";
@@ -19,6 +20,7 @@ export interface Plan {
   readonly mistake: Mistake | undefined;
   /** What is done to the query, modulo what can be; undefined: nothing. */
   readonly queryMistake: number | undefined;
+  readonly hostility: Hostility | undefined;
   readonly token: TokenKind;
 }
 
@@ -27,6 +29,8 @@ export interface FuzzRequest extends WireRequest {
   readonly operationId: string;
   readonly scope: Scope;
   readonly token: TokenKind;
+  /** The server may refuse it before Weir sees it, or close the connection. */
+  readonly breaksHttp: boolean;
 }
 
 /** How often an operation is tried, against 4 for those that are not named. */
@@ -68,6 +72,7 @@ function planOf(operation: ApiOperation, values: ValidValues): fc.Arbitrary<Plan
       content: contentOf(operation, values),
       mistake: seldom(fc.record({ site: fc.nat(1023), way: fc.nat(1023) }), 5),
       queryMistake: seldom(fc.nat(255), 12),
+      hostility: seldom(fc.record({ way: fc.nat(1023), n: fc.nat(1023) }), 14),
       token: fc.oneof(
         { arbitrary: fc.constant<TokenKind>("root"), weight: 14 },
         { arbitrary: fc.constantFrom(...TOKEN_KINDS), weight: 1 },
@@ -140,10 +145,11 @@ export function makeRequest(
     .join("&");
   const authorization = tokenOf(token);
   const body = bodyText(plan, api, resolve);
-  return {
+  const request: FuzzRequest = {
     operationId: operation.operationId,
     scope,
     token,
+    breaksHttp: false,
     method: operation.method,
     target: `${operation.path.replaceAll(/\{(\w+)\}/g, (_, name) => encode(parts.get(name) ?? ""))}${query === "" ? "" : `?${query}`}`,
     headers: [
@@ -154,6 +160,7 @@ export function makeRequest(
     body: body === undefined ? undefined : Buffer.from(body),
     framing: "length",
   };
+  return plan.hostility === undefined ? request : spoilt(request, plan.hostility);
 }
 
 function encode(text: string): string {

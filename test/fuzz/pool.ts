@@ -57,6 +57,12 @@ export class Pool {
     this.#kept.set(key, kept);
   }
 
+  /** It is not there any more. */
+  forget(kind: Known, scope: Scope, text: string): void {
+    const kept = this.#kept.get(keyOf(kind, scope));
+    if (kept?.includes(text)) kept.splice(kept.indexOf(text), 1);
+  }
+
   /** What a pick stands for now. */
   resolve({ kind, n, twist }: Learnt, scope: Scope): string {
     const known = this.#candidates(kind, scope, twist === FOREIGN);
@@ -77,7 +83,7 @@ export class Pool {
 
   /** Whether anything of that kind was learnt there. */
   knows({ kind, twist }: Learnt, scope: Scope): boolean {
-    return twist === FOREIGN || this.#kept.has(keyOf(kind, scope));
+    return twist === FOREIGN || (this.#kept.get(keyOf(kind, scope))?.length ?? 0) > 0;
   }
 
   /** Forgets what belongs to a stream that is gone, but for a few: what is stale must be refused too. */

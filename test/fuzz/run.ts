@@ -39,8 +39,9 @@ const MAX_SHRINKS = 150;
 /** After so many different faults a run has said enough. */
 const MAX_FAULTS = 30;
 const TOLD_BEFORE = 20;
-/** Steps from one beginning to the next. */
+/** Steps until all is deleted, and until what every request needs is put there again. */
 const STEPS_A_LIFE = 400;
+const STEPS_TO_MENDING = 50;
 
 /** Fuzzes a target until its requests or its time are used up. */
 export async function fuzz(target: Target, options: FuzzOptions): Promise<FuzzReport> {
@@ -140,9 +141,12 @@ class Fuzzer {
     console.error(`FAULT ${text}\n`);
   }
 
-  /** Begins anew now and then: what other clients broke is gone, and nothing grows without end. */
-  async #beginAnew(): Promise<void> {
+  /** What other clients broke is gone, and nothing grows without end. */
+  async #endAll(): Promise<void> {
     for (const stream of this.#pool.all("stream")) await this.#doNatively(cleanUp(this.#target.prefix, stream));
+  }
+
+  async #makeSome(): Promise<void> {
     const send = (method: string, target: string, body: object) =>
       fetch(new URL(target, this.#target.url), {
         method,
@@ -161,7 +165,9 @@ class Fuzzer {
   }
 
   async #take(step: Step): Promise<Found | undefined> {
-    if (this.#steps++ % STEPS_A_LIFE === 0) await this.#beginAnew();
+    const age = this.#steps++ % STEPS_A_LIFE;
+    if (age === 0) await this.#endAll();
+    if (age % STEPS_TO_MENDING === 0) await this.#makeSome();
     if ("native" in step) await this.#doNatively(commandsOf(step.native, this.#target.prefix, this.#pool));
     else return this.#try(makeRequest(step.plan, this.#api, this.#pool, this.#tokenOf));
   }
@@ -194,11 +200,13 @@ class Fuzzer {
     const [first] = complaints;
     if (first === undefined) return undefined;
     const signature = `${first.rule}: ${request.operationId} ${status}`;
+    // What Weir says to itself of a fault.
+    const log = Number(status) >= 500 ? `\n  logged ${this.#target.log().split("\n").at(-1)?.slice(0, 1_000)}` : "";
     const answered = typeof answer === "object" ? answer.text.slice(0, 500) : String(answer);
     const told = [
       curl,
       ...complaints.map(({ rule, detail }) => `  ${rule}: ${detail}`),
-      `  answered ${status} ${answered}`,
+      `  answered ${status} ${answered}${log}`,
     ];
     return { signature, told: told.join("\n") };
   }
@@ -215,6 +223,7 @@ class Fuzzer {
     before: RedisState,
     after: RedisState,
   ): Complaint[] {
+    if (request.breaksHttp && (typeof answer !== "object" || isOfServer(answer))) return [];
     if (answer === undefined) return [{ rule: "is answered", detail: "the connection was closed" }];
     if (typeof answer === "string") return [{ rule: "is answered", detail: answer }];
     return [
@@ -245,12 +254,19 @@ class Fuzzer {
 
   #learn(request: FuzzRequest, { status, text }: WireAnswer): void {
     const { scope } = request;
+    if (text.includes('"unknown-stream"')) this.#pool.forget("stream", { path: "" }, scope.stream ?? "");
+    if (text.includes('"unknown-group"')) this.#pool.forget("group", { ...scope, path: "" }, scope.group ?? "");
     if (status >= 400) return;
     if (scope.stream !== undefined) this.#pool.learn("stream", { path: "" }, scope.stream);
     if (scope.group !== undefined) this.#pool.learn("group", { path: "", stream: scope.stream ?? "" }, scope.group);
     if (request.operationId === "deleteStream") this.#pool.shrink(scope.stream ?? "");
     learn(this.#pool, scope, parsed(text)?.value);
   }
+}
+
+/** Refused before Weir sees it: by the server, which writes no problem. */
+function isOfServer({ status, headers }: WireAnswer): boolean {
+  return status >= 400 && status < 500 && !headers["content-type"]?.startsWith("application/problem+json");
 }
 
 function timingComplaints({ headers }: WireAnswer, commands: number): Complaint[] {
