@@ -32,7 +32,8 @@ export class Api {
 
   /** The operation that a path leads to, which is as URLs are resolved: `..` is gone. */
   operationAt(method: string, pathname: string): ApiOperation | undefined {
-    const parts = pathname.split("/");
+    // Of a character that needs no encoding both forms mean the same.
+    const parts = pathname.replaceAll(/%(?:2[de]|3\d|[46][1-9a-f]|[57][0-9a]|5f|7e)/gi, decodeURIComponent).split("/");
     // HEAD is answered as GET is, without the body.
     const asked = method === "HEAD" ? "GET" : method;
     return this.operations.find((operation) => operation.method === asked && fits(operation.path.split("/"), parts));

@@ -11,6 +11,8 @@ export const MAX_ANSWER_MS = 2_000;
 export interface Complaint {
   readonly rule: string;
   readonly detail: string;
+  /** What makes it another fault than the same in another operation; absent: the operation and the status. */
+  readonly about?: string;
 }
 
 /** What a layer above the routes answers, whatever the operation. */
@@ -114,9 +116,10 @@ export class AnswerCheck {
     }
     if (GENERAL.some((general) => general === code)) return [];
     const codes = operation?.responses[status]?.description.split(", ") ?? [];
+    const about = `${status} ${code}`;
     return codes.includes(code)
       ? []
-      : [{ rule: "status is declared", detail: `${status} ${code} is not: ${text.slice(0, 200)}` }];
+      : [{ rule: "status is declared", detail: `${about} is not: ${text.slice(0, 200)}`, about }];
   }
 }
 

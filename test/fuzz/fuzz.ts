@@ -38,8 +38,8 @@ for (const { place, transport } of targets) {
 }
 if (faults > 0) process.exitCode = 1;
 
-function tell(name: string, { requests, faults, answers }: FuzzReport, seconds: number): void {
-  console.log(`${name}: ${requests} requests in ${seconds.toFixed(0)} s, ${faults.length} faults`);
+function tell(name: string, { requests, faults, answers, memory }: FuzzReport, seconds: number): void {
+  console.log(`${name}: ${requests} requests in ${seconds.toFixed(0)} s, ${faults.length} faults; ${memory}`);
   const byOperation = Map.groupBy([...answers], ([counted]) => counted.split(" ")[0] ?? "");
   for (const [operation, counts] of [...byOperation].sort()) {
     const told = counts.sort().map(([counted, count]) => `${counted.split(" ")[1]} ${count}`);

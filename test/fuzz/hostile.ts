@@ -165,7 +165,7 @@ const SPOILS: readonly (readonly [weight: number, spoil: Spoil])[] = [
   [2, (request, n) => withHeader(request, "content-encoding", oneOf(ENCODINGS, n))],
   [1, (request) => withHeader(request, "content-type", undefined)],
   [3, (request, n) => withHeader(request, "content-type", oneOf(MEDIA_TYPES, n))],
-  [8, (request, n) => ({ ...request, target: oneOf(PATHS, n)(request.target, n) })],
+  [8, (request, n) => withTarget(request, oneOf(PATHS, n)(request.target, n))],
   [2, (request, n) => ({ ...request, method: oneOf(METHODS, n) })],
   [3, (request, n) => spoiltHeader(request, n)],
   [3, (request, n) => json(request, oneOf(BODIES, n)(n >> 4))],
@@ -177,6 +177,11 @@ function inserted(body: Buffer, n: number): Buffer {
   const bytes = oneOf([[0xff], [0xc0, 0xaf], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0x80], [0]], n);
   const at = n % (body.length + 1);
   return Buffer.concat([body.subarray(0, at), Buffer.from(bytes), body.subarray(at)]);
+}
+
+/** What is no path of ASCII is the server's matter. */
+function withTarget(request: FuzzRequest, target: string): FuzzRequest {
+  return { ...request, target, breaksHttp: !/^\/[!-~]*$/.test(target) || target.includes("\\") };
 }
 
 function spoiltHeader(request: FuzzRequest, n: number): FuzzRequest {

@@ -1,5 +1,8 @@
 import type { Redis as IoRedis } from "ioredis";
 
+/** The name of the fuzzer's own connection. */
+export const OWN_NAME = "weir-fuzz";
+
 /** What is in Redis under a prefix, and what a request cost there. */
 
 /** A key's contents in short, and how long it still lives. */
@@ -48,6 +51,8 @@ export class RedisWatch {
   readonly #prefix: string;
   #commandsBefore = 0;
   #cpuBeforeMs = 0;
+  /** The commands by which the figures themselves were asked. */
+  #asked = 0;
 
   constructor(native: IoRedis, prefix: string) {
     this.#native = native;
@@ -77,15 +82,26 @@ export class RedisWatch {
   /** Commands, those inside scripts included, and milliseconds of Redis' own processor time since counting began. */
   async cost(): Promise<{ readonly commands: number; readonly cpuMs: number }> {
     const { commands, cpuMs } = await this.#figures();
-    // The two INFO of the figures themselves.
-    return { commands: commands - this.#commandsBefore - 2, cpuMs: cpuMs - this.#cpuBeforeMs };
+    return { commands: commands - this.#commandsBefore, cpuMs: cpuMs - this.#cpuBeforeMs };
   }
 
   async #figures(): Promise<{ readonly commands: number; readonly cpuMs: number }> {
+    const own = this.#asked;
+    this.#asked += 2;
     const [stats, cpu] = await Promise.all([this.#native.info("stats"), this.#native.info("cpu")]);
     const figure = (text: string, name: string) => Number(new RegExp(`^${name}:([\\d.]+)`, "m").exec(text)?.[1]);
     const seconds = figure(cpu, "used_cpu_user_main_thread") + figure(cpu, "used_cpu_sys_main_thread");
-    return { commands: figure(stats, "total_commands_processed"), cpuMs: seconds * 1_000 };
+    return { commands: figure(stats, "total_commands_processed") - own, cpuMs: seconds * 1_000 };
+  }
+
+  /** Commands that took Redis longer than it is told to note, other than the fuzzer's own; asking forgets them. */
+  async slowCommands(): Promise<readonly string[]> {
+    const rows: unknown = await this.#native.slowlog("GET", 100);
+    await this.#native.slowlog("RESET");
+    if (!Array.isArray(rows)) throw new TypeError("expected rows");
+    return rows.flatMap(([, , durationUs, words, , client]) =>
+      client === OWN_NAME ? [] : [`${Number(durationUs) / 1_000} ms: ${String(words).slice(0, 300)}`],
+    );
   }
 
   async usedBytes(): Promise<number> {
@@ -110,4 +126,28 @@ export function differences(before: RedisState, after: RedisState): string[] {
     if (!before.keys.has(key) && !key.endsWith(":clock")) told.push(`${key} is new`);
   }
   return told;
+}
+
+/** Keys that hold another type than Weir puts there, in words: what is to be known of a fault. */
+export function oddTypes({ keys }: RedisState, prefix: string): string[] {
+  return [...keys].flatMap(([key, { digest }]) => {
+    const type = digest.slice(0, -40);
+    const expected = expectedType(key.slice(prefix.length));
+    return type === expected ? [] : [`${key} is a ${type}`];
+  });
+}
+
+function expectedType(name: string): string {
+  const what = /^\{[^}]*\}(?::([^:]+))?/.exec(name);
+  const byPart = {
+    config: "hash",
+    dead: "stream",
+    again: "hash",
+    "again-due": "zset",
+    "dead-index": "zset",
+    once: "string",
+    clock: "string",
+  };
+  if (what !== null) return Object.entries(byPart).find(([part]) => part === what[1])?.[1] ?? "stream";
+  return { streams: "zset", "reaper:runs": "list", alerts: "hash" }[name] ?? "none";
 }

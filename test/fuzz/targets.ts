@@ -6,6 +6,7 @@ import { createTestHarness } from "wrangler";
 import { startProgram } from "../../local/child-process.ts";
 import { startRedis } from "../../local/redis.ts";
 import { startUpstash } from "../../local/upstash.ts";
+import { OWN_NAME } from "./redis-state.ts";
 import { ROOT_TOKEN, TOKEN_SECRET } from "./tokens.ts";
 
 /** What is fuzzed: the real app, where it runs and how it speaks to a Redis of its own. */
@@ -53,7 +54,7 @@ export async function startTarget(place: Place, transport: Transport): Promise<T
       : { UPSTASH_REDIS_REST_URL: upstash.url, UPSTASH_REDIS_REST_TOKEN: upstash.token }),
   };
   const served = place === "node" ? await serveOnNode(settings) : await serveInWorkerd(settings);
-  const native = new IoRedis(redis.url, { protocol: 2, connectionName: "weir-fuzz", disableClientInfo: true });
+  const native = new IoRedis(redis.url, { protocol: 2, connectionName: OWN_NAME, disableClientInfo: true });
   return {
     name: `${place} over ${transport}`,
     ...served,
