@@ -32,11 +32,33 @@ export class Api {
 
   /** The operation that a path leads to, which is as URLs are resolved: `..` is gone. */
   operationAt(method: string, pathname: string): ApiOperation | undefined {
-    // Of a character that needs no encoding both forms mean the same.
-    const parts = pathname.replaceAll(/%(?:2[de]|3\d|[46][1-9a-f]|[57][0-9a]|5f|7e)/gi, decodeURIComponent).split("/");
+    const parts = segmentsOf(pathname);
     // HEAD is answered as GET is, without the body.
     const asked = method === "HEAD" ? "GET" : method;
     return this.operations.find((operation) => operation.method === asked && fits(operation.path.split("/"), parts));
+  }
+}
+
+/** Of a character that needs no encoding both forms mean the same. */
+function segmentsOf(pathname: string): readonly string[] {
+  return pathname.replaceAll(/%(?:2[de]|3\d|[46][1-9a-f]|[57][0-9a]|5f|7e)/gi, decodeURIComponent).split("/");
+}
+
+/** What stands in a path for each `{name}` of a pattern that it fits; what cannot be decoded, as it stands. */
+export function partsOf(pattern: string, pathname: string): Readonly<Record<string, string>> {
+  const parts = segmentsOf(pathname);
+  return Object.fromEntries(
+    pattern
+      .split("/")
+      .flatMap((part, i) => (part.startsWith("{") ? [[part.slice(1, -1), decoded(parts[i] ?? "")]] : [])),
+  );
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }
 

@@ -28,16 +28,11 @@ export class AnswerCheck {
     this.#api = api;
   }
 
-  /** The operation that a request is meant for, by its own path. */
-  operationOf({ method, target }: WireRequest): ApiOperation | undefined {
-    const url = URL.canParse(target, "http://weir.test") ? new URL(target, "http://weir.test") : undefined;
-    return url && this.#api.operationAt(method, url.pathname);
-  }
-
-  complaints(request: WireRequest, answer: WireAnswer): Complaint[] {
-    const operation = this.operationOf(request);
+  /** @param operation that the request led to; undefined: to none */
+  complaints(request: WireRequest, operation: ApiOperation | undefined, answer: WireAnswer): Complaint[] {
     const complaints =
       answer.status >= 400 ? this.#ofProblem(request, operation, answer) : this.#ofSuccess(request, operation, answer);
+    if (operation !== undefined && operation.security.length > 0) complaints.push(...keptByNobody(answer));
     if (answer.durationMs > MAX_ANSWER_MS) {
       complaints.push({ rule: "answers in time", detail: `took ${answer.durationMs.toFixed(0)} ms` });
     }
@@ -133,6 +128,15 @@ function headerComplaints({ status, headers }: WireAnswer): Complaint[] {
     (headers[name] !== undefined) === there
       ? []
       : [{ rule: `${name} where it belongs`, detail: `${status} with ${headers[name]}` }],
+  );
+}
+
+/** Answers with data are for the caller alone, and nothing but what they say they are. */
+function keptByNobody({ status, headers, text }: WireAnswer): Complaint[] {
+  if (status >= 300 || text === "") return [];
+  const expected = { "x-content-type-options": "nosniff", "cache-control": "no-store" };
+  return Object.entries(expected).flatMap(([name, value]) =>
+    headers[name] === value ? [] : [{ rule: `${name} is ${value}`, detail: `got ${headers[name]}`, about: "data" }],
   );
 }
 

@@ -189,7 +189,7 @@ function spoiltHeader(request: FuzzRequest, n: number): FuzzRequest {
   const spoilt = n % 2 === 0 ? alsoHeader(request, name, value) : withHeader(request, name, value);
   // More than a server takes, or what it answers itself.
   const breaksHttp = value.length > 10_000 || ["expect", "upgrade", "host", "connection"].includes(name);
-  return { ...spoilt, breaksHttp };
+  return { ...spoilt, breaksHttp, token: name === "authorization" ? undefined : request.token };
 }
 
 const TURNS: readonly Spoil[] = SPOILS.flatMap(([weight, spoil]) => new Array<Spoil>(weight).fill(spoil));

@@ -1,4 +1,5 @@
 import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
+import { gunzipSync } from "node:zlib";
 
 /** A request as it goes over the wire. */
 export interface WireRequest {
@@ -90,7 +91,11 @@ async function readAnswer(response: IncomingMessage, startedMs: number): Promise
   return {
     status: response.statusCode ?? 0,
     headers,
-    text: Buffer.concat(chunks).toString(),
+    text: decoded(Buffer.concat(chunks), headers["content-encoding"]).toString(),
     durationMs: performance.now() - startedMs,
   };
+}
+
+function decoded(body: Buffer, encoding: string | undefined): Buffer {
+  return encoding === "gzip" ? gunzipSync(body) : body;
 }

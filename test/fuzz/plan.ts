@@ -26,9 +26,8 @@ export interface Plan {
 
 /** A request that can be sent, and what the checks need to know of it. */
 export interface FuzzRequest extends WireRequest {
-  readonly operationId: string;
-  readonly scope: Scope;
-  readonly token: TokenKind;
+  /** Undefined: what is sent is no token of ours. */
+  readonly token: TokenKind | undefined;
   /** The server may refuse it before Weir sees it, or close the connection. */
   readonly breaksHttp: boolean;
 }
@@ -146,8 +145,6 @@ export function makeRequest(
   const authorization = tokenOf(token);
   const body = bodyText(plan, api, resolve);
   const request: FuzzRequest = {
-    operationId: operation.operationId,
-    scope,
     token,
     breaksHttp: false,
     method: operation.method,

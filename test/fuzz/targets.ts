@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis as IoRedis } from "ioredis";
@@ -92,9 +92,30 @@ async function serveOnNode(settings: Record<string, string>): Promise<Served> {
 }
 
 async function serveInWorkerd(settings: Record<string, string>): Promise<Served> {
+  // Miniflare asks a server for an example of a request's origin else, and tells at length that it cannot.
+  process.env.CLOUDFLARE_CF_FETCH_ENABLED = "false";
   const harness = createTestHarness({ workers: [{ configPath: "wrangler.toml", vars: settings }] });
   const { url } = await harness.listen();
-  return { url, rssBytes: async () => undefined, log: () => "", stop: () => harness.close() };
+  const pid = await childNamed("workerd");
+  return {
+    url,
+    rssBytes: async () => (pid === undefined ? undefined : rssOf(pid)),
+    log: () => "",
+    stop: () => harness.close(),
+  };
+}
+
+/** A process that this one started, where the system tells. */
+async function childNamed(name: string): Promise<number | undefined> {
+  const threads = await readdir("/proc/self/task").catch(() => []);
+  const children = await Promise.all(
+    threads.map((thread) => readFile(`/proc/self/task/${thread}/children`, "utf8").catch(() => "")),
+  );
+  for (const pid of children.join(" ").split(" ").filter(Boolean)) {
+    const comm = await readFile(`/proc/${pid}/comm`, "utf8").catch(() => "");
+    if (comm.trim() === name) return Number(pid);
+  }
+  return undefined;
 }
 
 /** Linux tells it; elsewhere it is not watched. */

@@ -31,6 +31,31 @@ export function isRefused(kind: TokenKind): boolean {
   return REFUSED.some((refused) => refused === kind);
 }
 
+/**
+ * Whether a token grants a permission, told anew from the contract for the few that there are.
+ * @param names in the path
+ */
+export function permits(
+  kind: TokenKind,
+  permission: string,
+  { stream, group }: Readonly<Record<string, string>>,
+): boolean {
+  switch (kind) {
+    case "root":
+      return true;
+    case "producer":
+      return permission === "produce" && stream === "s0";
+    case "consumer":
+      return ["consume", "read"].includes(permission) && stream === "s0" && group === "g0";
+    case "reader":
+      return permission === "read";
+    case "admin":
+      return !["root", "metrics"].includes(permission) && stream?.startsWith("s") === true;
+    default:
+      return kind === permission;
+  }
+}
+
 /** The Authorization headers of each kind; undefined: none is sent. */
 export async function makeTokens(): Promise<(kind: TokenKind) => string | undefined> {
   const inAnHour = Math.floor(Date.now() / 1000) + 3_600;
