@@ -53,6 +53,17 @@ const forbiddenIsRefused: Rule = ({ request, answer: { status }, operation }, ch
   return isPermitted === false ? [{ rule: "what the document forbids is refused", detail: "it is taken" }] : [];
 };
 
+/** A body in a coding that nobody undoes is not taken for what it is not. */
+const codedIsRefused: Rule = ({ request: { headers, body }, answer: { status }, operation }) => {
+  const coding =
+    headers
+      .find(([name]) => name === "content-encoding")?.[1]
+      .trim()
+      .toLowerCase() ?? "";
+  if (body === undefined || operation?.requestBody === undefined || ["", "identity"].includes(coding)) return [];
+  return status >= 400 ? [] : [{ rule: "a coded body is refused", detail: `${coding}: ${status}` }];
+};
+
 const tellsItsTime: Rule = ({ answer: { headers }, commands }) => {
   const timing = headers["server-timing"];
   if (timing !== undefined && !/^redis;dur=[\d.]+;desc="\d+ commands?, \d+ round trips?"$/.test(timing)) {
@@ -97,4 +108,4 @@ const deletesAll: Rule = ({ answer: { status }, after, prefix, operation, names 
   return left.length === 0 ? [] : [{ rule: "what is deleted leaves nothing behind", detail: left.join(", ") }];
 };
 
-const RULES: readonly Rule[] = [needsToken, forbiddenIsRefused, tellsItsTime, untouched, deletesAll];
+const RULES: readonly Rule[] = [needsToken, forbiddenIsRefused, codedIsRefused, tellsItsTime, untouched, deletesAll];
