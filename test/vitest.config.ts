@@ -20,6 +20,8 @@ export default defineConfig({
       level("server", REDIS),
       level("local", REDIS),
       level("demo", REDIS),
+      // Each target has a Redis of its own.
+      level("fuzz"),
     ],
     reporters: ["default", "./test/closing-line.ts"],
     // Redis, workerd and the tests share few cores: a test that waits for a process must not fail for lack of a turn.

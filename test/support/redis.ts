@@ -5,6 +5,7 @@ import type { Connection } from "../../shared/redis/connection.ts";
 import { Redis } from "../../shared/redis/redis.ts";
 import { TcpConnection } from "../../shared/redis/tcp.ts";
 import { UpstashConnection } from "../../shared/redis/upstash.ts";
+import { TEST_CLIENT } from "./slow-log.ts";
 
 /** A prefix that no other test uses; what a failed test leaves can be looked at. */
 export function uniquePrefix(): string {
@@ -31,7 +32,7 @@ export function openRedis(transport: TransportName = "tcp"): Redis {
 
 /** Another client on the same Redis, as a native one would be; closed with the test. */
 export function nativeClient(): IoRedis {
-  const client = new IoRedis(inject("redisUrl"), { protocol: 2 });
+  const client = new IoRedis(inject("redisUrl"), { protocol: 2, connectionName: TEST_CLIENT });
   onTestFinished(() => client.disconnect());
   return client;
 }

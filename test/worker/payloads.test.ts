@@ -3,6 +3,7 @@ import { Redis as IoRedis } from "ioredis";
 import { beforeAll, describe, expect, inject, test } from "vitest";
 import { compareIds } from "../../shared/ids.ts";
 import { nativeClient } from "../support/redis.ts";
+import { TEST_CLIENT } from "../support/slow-log.ts";
 import { type Answer, startWorker } from "../support/worker.ts";
 
 const worker = startWorker();
@@ -307,7 +308,7 @@ describe("paging through a stream", () => {
 
   beforeAll(async () => {
     await makeStream("pages");
-    const redis = new IoRedis(inject("redisUrl"), { protocol: 2 });
+    const redis = new IoRedis(inject("redisUrl"), { protocol: 2, connectionName: TEST_CLIENT });
     ids = TIMES.flatMap((ms) => [0, 1, 2, 3].map((sequence) => `${ms}-${sequence}`));
     for (const id of ids) await redis.xadd(key("pages"), id, "data", `"${id}"`);
     redis.disconnect();
