@@ -68,6 +68,26 @@ describe("a long text in each member that a request may have", () => {
   }, 300_000);
 });
 
+test("a long text in each header that is read is answered soon, and is no fault of Weir's", async () => {
+  for (const name of ["authorization", "content-type", "content-encoding", "accept", "idempotency-key"]) {
+    for (const start of ["", "Bearer ", "application/json;", "text/html,"]) {
+      for (const { unit } of RUNS) {
+        const value = start + unit.repeat(OUTSIDE_BODIES) + start;
+        for (const [method, path, body] of [
+          ["GET", "/"],
+          ["POST", "/v1/streams/none/messages", "{}"],
+        ] as const) {
+          const started = performance.now();
+          const answer = await app.call(method, path, body, { [name]: value });
+          expect(performance.now() - started, `${name} of ${start}${unit}`).toBeLessThan(1_000);
+          expect(answer.status, `${name} of ${start}${unit}`).toBeLessThan(500);
+          expect(answer.text.length).toBeLessThan(20_000);
+        }
+      }
+    }
+  }
+});
+
 describe("a body that costs a parser much", () => {
   // An isolate has 128 MB, and pointers half as long as Node's.
   const HEAP_MB = 80;
