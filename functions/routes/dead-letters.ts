@@ -19,7 +19,9 @@ const deadLetterSchema = once(() =>
     .object({
       id: z.string(),
       message: messageSchema(),
-      reason: z.enum(DEAD_LETTER_REASONS),
+      reason: z
+        .enum([...DEAD_LETTER_REASONS, "unknown"])
+        .meta({ description: "`unknown`: another client has put it there" }),
       detail: z.string().nullable().meta({ description: "The consumer's words" }),
       deliveries: z.int(),
       consumer: z.string().meta({ description: "Who was handed it last" }),

@@ -148,8 +148,9 @@ const putGroupRoute = streamRoute(
       alertOldestPendingMs: oldestPendingMs,
       alertDeadLetters: deadLetters,
     };
-    const { created } = await configureGroup(stream, params.group, start ?? undefined, patch);
+    // First: where it is refused, nothing was set.
     if (alerts != null) await visitSoon(stream, context.now());
+    const { created } = await configureGroup(stream, params.group, start ?? undefined, patch);
     context.cache.forgetGroup(stream, params.group);
     return c.json(await groupInfo(stream, params.group, context.now()), created ? 201 : 200);
   },
@@ -201,8 +202,9 @@ const deleteGroupRoute = streamRoute(
     answers: { 204: { description: "Deleted" } },
     errors: ["unknown-stream", "unknown-group", "conflict", "outcome-unknown"],
   }),
-  async ({ stream, params, c }) => {
+  async ({ stream, params, context, c }) => {
     await deleteGroup(stream, params.group);
+    context.cache.forgetGroup(stream, params.group);
     return c.body(null, 204);
   },
 );

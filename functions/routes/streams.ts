@@ -153,8 +153,9 @@ const deleteStreamRoute = streamRoute(
     answers: { 204: { description: "Deleted" } },
     errors: ["unknown-stream", "conflict", "outcome-unknown"],
   }),
-  async ({ stream, c }) => {
+  async ({ stream, context, c }) => {
     await deleteStream(stream);
+    context.cache.forgetStream(stream);
     return c.body(null, 204);
   },
 );

@@ -1,7 +1,7 @@
 import { alertsKey, streamKeys } from "../keys.ts";
-import type { Command } from "../redis/connection.ts";
+import type { Command, Reply } from "../redis/connection.ts";
 import { type Call, type Redis, unwrap } from "../redis/redis.ts";
-import { asArray, asMap, asNumber, asText } from "../redis/reply.ts";
+import { asArray, asMap, asText } from "../redis/reply.ts";
 import { swapFieldsScript } from "../scripts/swap-fields.lua.ts";
 import { isObject, parseStored } from "../stored-json.ts";
 import { ALERT_FIELDS, GROUP_METRICS, type GroupMetric } from "../stream/settings.ts";
@@ -98,8 +98,13 @@ export function decodeAlertState(reply: Parameters<typeof asMap>[0]): AlertState
     if (subject !== undefined && record !== undefined) alerts.set(field, { subject, record, text });
     else broken.set(field, text);
   }
-  const last = hash.get(LAST_COMPLETE);
-  return { alerts, broken, lastCompleteAt: last === undefined ? undefined : asNumber(last) };
+  return { alerts, broken, lastCompleteAt: readTime(hash.get(LAST_COMPLETE)) };
+}
+
+/** Another client may have written anything there: that counts as never. */
+function readTime(reply: Reply | undefined): number | undefined {
+  const ms = typeof reply === "string" && reply !== "" ? Number(reply) : Number.NaN;
+  return Number.isSafeInteger(ms) ? ms : undefined;
 }
 
 function decodeSubject(value: unknown): AlertSubject | undefined {
@@ -130,7 +135,7 @@ function decodeRecord(record: unknown): AlertRecord | undefined {
 /** When the reaper last did all that was due. */
 export async function lastCompleteRunAt(redis: Redis, keyPrefix: string): Promise<number | null> {
   const [last = null] = asArray(await redis.send(["HMGET", alertsKey(keyPrefix), LAST_COMPLETE]));
-  return last === null ? null : asNumber(last);
+  return readTime(last) ?? null;
 }
 
 /**

@@ -64,7 +64,11 @@ export function storeRunCalls(keyPrefix: string, run: ReaperRun): Command[] {
 /** @returns the reports of the last runs as JSON texts, newest first; what is no report is left out */
 export async function listRuns(redis: Redis, keyPrefix: string): Promise<readonly string[]> {
   const texts = asArray(await redis.send(["LRANGE", reaperRunsKey(keyPrefix), 0, RUNS_KEPT - 1])).map(asText);
-  return texts.filter((text) => isObject(parseStored(text)));
+  return texts.filter((text) => isReport(parseStored(text)));
+}
+
+function isReport(run: unknown): boolean {
+  return decodeSummary(run) !== undefined && isObject(run) && Array.isArray(run.groups) && Array.isArray(run.streams);
 }
 
 /** The figures of a run. */

@@ -34,12 +34,18 @@ export function definePart(exports: readonly string[], needs: readonly Part[], s
 }
 
 // Upstash bills the commands inside a script, so every script counts them: it calls Redis by `call` (or `try`, which
-// returns an error instead of raising it) and ends with `return reply(result)`.
-const COUNTING = /* lua */ `
+// returns an error instead of raising it) and ends with `return reply(result)`. It reads stored numbers by `numberOf`: another
+// client may have written anything there, which counts as not set.
+const PRELUDE = /* lua */ `
 local commands = 0
 local function call(...) commands = commands + 1 return redis.call(...) end
 local function try(...) commands = commands + 1 return redis.pcall(...) end
 local function reply(result) return { commands, result } end
+local function numberOf(text, fallback)
+  local number = tonumber(text or nil)
+  if number and number >= 0 and number <= 9007199254740992 then return number end
+  return tonumber(fallback)
+end
 `;
 
 /**
@@ -48,7 +54,7 @@ local function reply(result) return { commands, result } end
  * @param source Lua that ends with `return reply(result)`
  */
 export function defineScript(name: string, parts: readonly Part[], source: string): Script {
-  const whole = [COUNTING, ...inOrder(parts).map((part) => part.source), source].join("\n");
+  const whole = [PRELUDE, ...inOrder(parts).map((part) => part.source), source].join("\n");
   return { name, source: whole, sha1: createHash("sha1").update(whole).digest("hex"), onlyReads: false };
 }
 

@@ -32,9 +32,9 @@ if nowMs > tonumber(ARGV[9]) then return reply({ 'late', nowMs }) end
 
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
   'largestMessageBytes', 'ackWaitBefore:' .. group, 'againDue:' .. group, 'incarnation:' .. group)
-local ackWaitMs = tonumber(settings[1] or ARGV[7])
+local ackWaitMs = numberOf(settings[1], ARGV[7])
 local ackWait = readAckWait(ackWaitMs, settings[5], nowMs)
-local maxDeliveries = tonumber(settings[2] or ARGV[8])
+local maxDeliveries = numberOf(settings[2], ARGV[8])
 local hasSideStore = settings[6]
 local minIdleMs = tonumber(ARGV[3])
 if minIdleMs < 0 then minIdleMs = ackWaitMs end

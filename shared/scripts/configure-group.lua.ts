@@ -23,6 +23,10 @@ local keys = { stream = stream, config = config, dead = KEYS[3], again = KEYS[4]
 local group, start, after = ARGV[1], ARGV[2], ARGV[3]
 if call('EXISTS', stream) == 0 then return reply('unknown-stream') end
 
+-- Keys of another type: found before anything is written.
+call('HLEN', config)
+checkSideStore(keys)
+checkDeadLetters(keys)
 local exists = groupInfo(stream, group) ~= nil
 if exists and start ~= '' and call('HGET', config, 'start:' .. group) ~= start then return reply('other-start') end
 
@@ -45,13 +49,11 @@ local minMs, maxMs = named('backoffMinMs', ARGV[6]), named('backoffMaxMs', ARGV[
 if minMs or maxMs then
   minMs = minMs or stored('backoffMinMs') or ARGV[6]
   maxMs = maxMs or stored('backoffMaxMs') or ARGV[7]
-  if tonumber(minMs) > tonumber(maxMs) then return reply({ minMs, maxMs }) end
+  if numberOf(minMs, ARGV[6]) > numberOf(maxMs, ARGV[7]) then return reply({ minMs, maxMs }) end
 end
 
 if not exists then
   -- Another client may have destroyed a group of this name: what that left is not this one's.
-  checkSideStore(keys)
-  checkDeadLetters(keys)
   local stale = {}
   for i, field in ipairs(cjson.decode(ARGV[4])) do stale[i] = field .. ':' .. group end
   call('HDEL', config, unpack(stale))
@@ -68,7 +70,7 @@ end
 -- are still, by isolates that remember the longer one for so long.
 local REMEMBERED_MS = 10000
 local ackWaitMs = tonumber(named('ackWaitMs', ARGV[8]) or nil)
-local beforeMs = ackWaitMs and tonumber(stored('ackWaitMs') or ARGV[8])
+local beforeMs = ackWaitMs and numberOf(stored('ackWaitMs'), ARGV[8])
 if exists and ackWaitMs and ackWaitMs < beforeMs then
   local nowMs = redisNowMs(KEYS[7], stream)
   local earlierMs, untilMs = (call('HGET', config, 'ackWaitBefore:' .. group) or ''):match('^(%d+) (%d+)$')

@@ -29,13 +29,13 @@ if created then
 end
 -- Adopted streams too: idempotency keys of an earlier stream of this name must not count.
 call('HSETNX', config, 'incarnation', ARGV[1])
-local bytesBefore = tonumber(call('HGET', config, 'maxMessageBytes') or DEFAULT_MAX_MESSAGE_BYTES)
+local bytesBefore = numberOf(call('HGET', config, 'maxMessageBytes'), DEFAULT_MAX_MESSAGE_BYTES)
 local removals = tonumber(ARGV[2])
 if removals > 0 then call('HDEL', config, unpack(ARGV, 3, 2 + removals)) end
 if #ARGV > 2 + removals then call('HSET', config, unpack(ARGV, 3 + removals)) end
 -- After the limit is lowered, larger messages remain: the largest limit so far bounds batches.
-if not created and tonumber(call('HGET', config, 'maxMessageBytes') or DEFAULT_MAX_MESSAGE_BYTES) < bytesBefore then
-  local largest = tonumber(call('HGET', config, 'largestMessageBytes') or 0)
+if not created and numberOf(call('HGET', config, 'maxMessageBytes'), DEFAULT_MAX_MESSAGE_BYTES) < bytesBefore then
+  local largest = numberOf(call('HGET', config, 'largestMessageBytes'), 0)
   call('HSET', config, 'largestMessageBytes', math.max(largest, bytesBefore))
 end
 return reply(created and 1 or 0)

@@ -26,9 +26,12 @@ for first = 1, #KEYS, 2 do
   end
   -- With its deliveries and last consumer, what waits leads to its member.
   for i, payload in ipairs(#sides > 0 and call('HMGET', keys.again, unpack(sides)) or {}) do
-    local entry = payload and cjson.decode(payload) or {}
-    entry.id, entry.side, entry.state = id, sides[i], 'w'
-    entry.member = entry.deliveries and writeMember(entry, 'w') or ''
+    local entry = { side = sides[i], state = 'w', member = '' }
+    if payload and readPayload(entry, payload) then
+      entry.deliveries, entry.consumer = entry.payload.deliveries, entry.payload.consumer
+      if entry.deliveries then entry.member = writeMember(entry, 'w') end
+    end
+    entry.id = id
     entries[#entries + 1] = entry
   end
   deleted = deleted + removeFromSideStore(keys, entries)

@@ -39,24 +39,27 @@ local found = membersFrom(count + 1)
 local rows, sides, entries = {}, {}, {}
 for i = 1, math.min(#found, 2 * count), 2 do
   local entry = readMember(found[i])
-  entry.dueMs = found[i + 1]
-  entries[#entries + 1] = entry
-  sides[#sides + 1] = entry.side
+  -- Anything else is another client's.
+  if entry then
+    entry.dueMs = found[i + 1]
+    entries[#entries + 1] = entry
+    sides[#sides + 1] = entry.side
+  end
 end
 local payloads = #sides > 0 and call('HMGET', keys.again, unpack(sides)) or {}
 for i, payload in ipairs(payloads) do
+  local entry = entries[i]
   -- No payload: it was acknowledged.
-  if payload then
-    local message, eventType = cjson.decode(payload), false
-    for f = 1, #message.fields, 2 do
-      if message.fields[f] == 'type' then eventType = message.fields[f + 1] end
+  if payload and readPayload(entry, payload) then
+    local eventType = false
+    for f = 1, #entry.fields, 2 do
+      if entry.fields[f] == 'type' then eventType = entry.fields[f + 1] end
     end
-    rows[#rows + 1] = {
-      message.id, entries[i].dueMs, entries[i].deliveries, message.from or '', message.detail or '', eventType,
-    }
+    rows[#rows + 1] = { entry.id, entry.dueMs, entry.deliveries, entry.from or '', entry.detail or '', eventType }
   end
 end
-if #found <= 2 * count then return reply({ rows }) end
-return reply({ rows, found[2 * count], found[2 * count - 1] })
+local last = entries[#entries]
+if #found <= 2 * count or not last then return reply({ rows }) end
+return reply({ rows, last.dueMs, last.member })
 `,
 );

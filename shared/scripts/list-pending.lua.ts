@@ -23,7 +23,7 @@ local look = math.max(max, tonumber(ARGV[8]))
 local nowMs = redisNowMs(keys.clock, keys.stream)
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'ackWaitBefore:' .. group, 'againDue:' .. group,
   'incarnation:' .. group)
-local ackWaitMs = tonumber(settings[1] or ARGV[7])
+local ackWaitMs = numberOf(settings[1], ARGV[7])
 local ackWait = readAckWait(ackWaitMs, settings[2], nowMs)
 
 local page = {}

@@ -38,7 +38,7 @@ local function addPending(group)
   if not raw then return end
   local settings = call('HMGET', config, 'ackWaitMs:' .. group, 'ackWaitBefore:' .. group)
   local entry = decodePending(raw)
-  local left = leftMs(entry, readAckWait(tonumber(settings[1] or ARGV[2]), settings[2], nowMs))
+  local left = leftMs(entry, readAckWait(numberOf(settings[1], ARGV[2]), settings[2], nowMs))
   add({
     group = group, state = 'pending', consumer = entry.consumer, deliveries = entry.deliveries, leaseEndsMs = nowMs + left,
   })
@@ -54,9 +54,9 @@ local function addSideStore(group, keys)
   end
   for _, side in ipairs(sideIdsOf(keys, id)) do
     local payload = not inHand[side] and call('HGET', keys.again, side)
-    if payload then
-      local entry = cjson.decode(payload)
-      entry.side = side
+    local entry = { side = side }
+    if payload and readPayload(entry, payload) then
+      entry.deliveries, entry.consumer = entry.payload.deliveries, entry.payload.consumer
       -- Without one it is an earlier version's, whose payloads do not say.
       local dueMs = entry.deliveries and call('ZSCORE', keys.due, writeMember(entry, 'w'))
       add({

@@ -31,10 +31,11 @@ local limit, windowMs, incarnation, maxLength = tonumber(ARGV[3]), ARGV[4], '', 
 
 if ARGV[1] == '1' then
   local settings = call('HMGET', config, 'maxMessageBytes', 'dedupeWindowMs', 'incarnation', 'maxLength', 'unfinished')
-  limit = tonumber(settings[1] or limit)
-  windowMs = settings[2] or windowMs
+  limit = numberOf(settings[1], limit)
+  windowMs = math.max(1, numberOf(settings[2], windowMs))
   incarnation = settings[3] or ''
-  if (settings[5] or 'keep') == 'keep' then maxLength = tonumber(settings[4] or nil) end
+  if (settings[5] or 'keep') == 'keep' then maxLength = numberOf(settings[4]) end
+  if maxLength and maxLength < 1 then maxLength = nil end
 end
 local function answer(outcome, detail)
   return reply({ outcome, detail or '', limit, maxLength and 1 or 0 })
@@ -108,7 +109,7 @@ for number, lengths in ipairs(messages) do
   ids[number] = id
 end
 local joined = table.concat(ids, ' ')
-if once then call('SET', once, incarnation .. '\\n' .. fingerprint .. '\\n' .. joined, 'PX', windowMs) end
+if once then call('SET', once, incarnation .. '\\n' .. fingerprint .. '\\n' .. joined, 'PX', string.format('%.0f', windowMs)) end
 return answer('appended', joined)
 `,
 );

@@ -45,11 +45,11 @@ local acked, foreign = acknowledge(keys, group, ARGV[12], settings[10])
 local nowMs = redisNowMs(keys.clock, keys.stream)
 if nowMs > tonumber(ARGV[10]) then return reply({ nowMs, acked, foreign }) end
 
-local ackWaitMs = tonumber(settings[1] or ARGV[5])
+local ackWaitMs = numberOf(settings[1], ARGV[5])
 local ackWait = readAckWait(ackWaitMs, settings[9], nowMs)
-local maxDeliveries = tonumber(settings[2] or ARGV[6])
+local maxDeliveries = numberOf(settings[2], ARGV[6])
 local maxMessageBytes = largestMessage(settings[3], settings[7])
-local againDueMs = tonumber(settings[5] or nil)
+local againDueMs = numberOf(settings[5])
 local choice = newChoice(tonumber(ARGV[3]), tonumber(ARGV[4]), maxDeliveries, maxMessageBytes)
 local room = choice.room
 local more = false

@@ -69,10 +69,10 @@ if target == '' then
     call('ZREM', keys.due, unpack(removed))
     call('ZADD', keys.due, unpack(due))
     call('HSET', keys.again, unpack(payloads))
-    noteDue(keys.config, group, tonumber(settings[2]), nowMs)
+    noteDue(keys.config, group, numberOf(settings[2]), nowMs)
   end
 else
-  handOn(keys, entries, target, nowMs + tonumber(settings[1] or ARGV[4]), 0)
+  handOn(keys, entries, target, nowMs + numberOf(settings[1], ARGV[4]), 0)
 end
 handedOver = handedOver + #entries
 if isCut then return reply({ handedOver, 1 }) end

@@ -17,6 +17,8 @@ export const seekScript = defineScript(
 local keys, group, after = { stream = KEYS[1], config = KEYS[2] }, ARGV[1], ARGV[2]
 -- First, for its NOGROUP when the stream or group is missing.
 oldestPending(keys.stream, group)
+-- A key of another type: found before anything is written.
+call('HLEN', keys.config)
 local info = streamInfo(keys.stream)
 if setPosition(keys, 'SETID', group, after, countAt(keys, info, after)) then
   call('HSET', keys.config, 'counted:' .. group, countedAt(info, after))

@@ -29,10 +29,10 @@ local keys = {
 local group = ARGV[1]
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group,
   'backoffMinMs:' .. group, 'backoffMaxMs:' .. group, 'incarnation:' .. group, 'maxMessageBytes', 'largestMessageBytes')
-local ackWaitMs = tonumber(settings[1] or ARGV[2])
-local maxDeliveries = tonumber(settings[2] or ARGV[3])
-local backoffMinMs = tonumber(settings[3] or ARGV[4])
-local backoffMaxMs = math.max(backoffMinMs, tonumber(settings[4] or ARGV[5]))
+local ackWaitMs = numberOf(settings[1], ARGV[2])
+local maxDeliveries = numberOf(settings[2], ARGV[3])
+local backoffMinMs = numberOf(settings[3], ARGV[4])
+local backoffMaxMs = math.max(backoffMinMs, numberOf(settings[4], ARGV[5]))
 local reading = newReading(STEP_BYTES, largestMessage(settings[6], settings[7]), 4)
 local acked, foreign = acknowledge(keys, group, ARGV[7], settings[5])
 if ARGV[6] == '[]' then return reply({ acked, foreign, 0, 0, 0, 0, {}, {} }) end
@@ -199,7 +199,8 @@ local function settleOfSideStore(side)
       local i = taken + offset
       local item = side[i]
       if payload then reading.add({ payload }) end
-      if not payload or seen[item.member] then
+      local stored = {}
+      if not payload or seen[item.member] or not readPayload(stored, payload) then
         fail(item, 'settled')
       elseif not scores[i] then
         fail(item, 'superseded')
@@ -210,7 +211,7 @@ local function settleOfSideStore(side)
           extended[#extended + 1] = '-' .. asMs(nowMs + ackWaitMs)
           extended[#extended + 1] = item.member
         else
-          item.fields = cjson.decode(payload).fields
+          item.fields = stored.fields
           local stays = moveOn(item) and item.action == 'retry'
           if stays then
             waiting[#waiting + 1] = asMs(item.dueMs)

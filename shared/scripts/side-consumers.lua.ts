@@ -20,7 +20,7 @@ local group, after, max = ARGV[1], ARGV[3], tonumber(ARGV[4])
 local settings = call('HMGET', config, 'ackWaitMs:' .. group, 'againDue:' .. group)
 -- No bound: the side store is empty.
 if not settings[2] then return reply({ {} }) end
-local ackWaitMs, nowMs = tonumber(settings[1] or ARGV[2]), redisNowMs(clock, stream)
+local ackWaitMs, nowMs = numberOf(settings[1], ARGV[2]), redisNowMs(clock, stream)
 
 -- By the hashes of their names, one after the other.
 local rows, from = {}, after == '' and asMs(INDEX.consumer) or '(' .. after

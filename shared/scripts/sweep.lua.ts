@@ -37,7 +37,7 @@ local keys = {
 local group, slice = ARGV[1], tonumber(ARGV[2])
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'swept:' .. group,
   'againDue:' .. group, 'ackWaitBefore:' .. group, 'maxMessageBytes', 'largestMessageBytes', 'held:' .. group)
-local maxDeliveries = tonumber(settings[2] or ARGV[4])
+local maxDeliveries = numberOf(settings[2], ARGV[4])
 local maxPoison = fitting(MAX_POISON, STEP_BYTES, largestMessage(settings[6], settings[7]))
 local expired, deadLettered, missing, more = 0, 0, 0, false
 
@@ -45,7 +45,7 @@ local pending = ARGV[5] == '1' and openHolders(keys, group, settings[8]) or coun
 -- Nobody consumes this group: it is looked through slowly. What is held has expired, whatever the time.
 local allHeld = pending.all ~= nil and pending.all == pending.held
 local nowMs = (settings[4] or not allHeld) and redisNowMs(keys.clock, keys.stream) or 0
-local ackWait = readAckWait(tonumber(settings[1] or ARGV[3]), settings[5], nowMs)
+local ackWait = readAckWait(numberOf(settings[1], ARGV[3]), settings[5], nowMs)
 
 -- Expired entries that follow one another, in runs; those of a holder are runs of their own. And poison.
 -- @return runs, poison, and the id of the first entry that was left out

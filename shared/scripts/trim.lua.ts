@@ -38,8 +38,8 @@ local cut, maxLength, deleteAcknowledged
 if ARGV[4] == 'given' then
   cut, maxLength = ARGV[5] ~= '' and ARGV[5] or nil, tonumber(ARGV[6])
 else
-  if settings[1] then cut = string.format('%.0f-0', math.max(0, nowMs - tonumber(settings[1]))) end
-  maxLength = tonumber(settings[2] or nil)
+  if settings[1] then cut = string.format('%.0f-0', math.max(0, nowMs - numberOf(settings[1]))) end
+  maxLength = numberOf(settings[2])
   deleteAcknowledged = settings[4] == '1'
 end
 if not cut and not maxLength and not deleteAcknowledged then return reply({ 0, 0, 0, 0, {}, {} }) end

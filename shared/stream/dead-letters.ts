@@ -207,9 +207,9 @@ function decodeDeadLetter({ id, fields: flat }: Entry, original: Entry["fields"]
   return {
     id,
     message: messageJson(parseEntryId(textAt(fields, "weir-id") ?? "") ?? id, original),
-    reason: textAt(fields, "weir-reason") ?? "unknown",
+    reason: DEAD_LETTER_REASONS.find((reason) => reason === textAt(fields, "weir-reason")) ?? "unknown",
     detail: textAt(fields, "weir-detail") ?? null,
-    deliveries: Number(textAt(fields, "weir-deliveries") ?? 0),
+    deliveries: countAt(fields, "weir-deliveries"),
     consumer: textAt(fields, "weir-consumer") ?? "",
     deadAt: timeOfId(id),
   };
@@ -237,6 +237,12 @@ function parseList(json: string): readonly unknown[] | undefined {
 
 function decodeBytes(bytes: Buffer): string | Uint8Array {
   return isUtf8(bytes) ? bytes.toString() : new Uint8Array(bytes);
+}
+
+/** Another client may have written anything there. */
+function countAt(fields: ReturnType<typeof fieldMap>, name: `${typeof METADATA_PREFIX}${string}`): number {
+  const count = Number(textAt(fields, name));
+  return Number.isSafeInteger(count) ? count : 0;
 }
 
 function textAt(fields: ReturnType<typeof fieldMap>, name: `${typeof METADATA_PREFIX}${string}`): string | undefined {

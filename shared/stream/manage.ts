@@ -1,7 +1,7 @@
 import { WeirError } from "../errors.ts";
 import { ReplyError } from "../redis/connection.ts";
 import { asWeirError, unwrap } from "../redis/redis.ts";
-import { asArray, asText, asTextOrNull } from "../redis/reply.ts";
+import { asArray, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
 import { adoptStreamScript } from "../scripts/adopt-stream.lua.ts";
 import { configureGroupScript } from "../scripts/configure-group.lua.ts";
 import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
@@ -10,7 +10,7 @@ import { deleteStreamScript } from "../scripts/delete-stream.lua.ts";
 import { type StreamInfo, streamInfo } from "./inspect.ts";
 import { unknownGroup, unknownStream } from "./missing.ts";
 import { lastReadBefore, nameOfStart, type Position } from "./position.ts";
-import { forgetCall, registerCall } from "./registry.ts";
+import { forgetCall, registerCall, scoreCall } from "./registry.ts";
 import {
   type ALERT_FIELDS,
   GROUP_DEFAULTS,
@@ -53,11 +53,13 @@ export async function configureStream(
   // Registered once more behind it, under a score that nobody has seen: a DELETE that comes in between forgets the name only
   // under the score that it read before, and must not forget the stream that is made here.
   const again = nowMs + Math.random();
-  await redis.send(registerCall(stream, nowMs));
+  const [before = null, registered = null] = await redis.pipeline([scoreCall(stream), registerCall(stream, nowMs)]);
+  unwrap(registered);
   const [outcome = null] = await redis.pipeline([configure, registerCall(stream, again)]);
   if (outcome instanceof ReplyError) {
-    // Only streams may stay in the list of streams.
-    if (outcome.word === "WRONGTYPE") await redis.send(forgetCall(stream, String(again)));
+    // Only streams may stay in the list of streams; what was there before stays as it was.
+    const undo = before === null ? forgetCall(stream, String(again)) : registerCall(stream, asNumber(unwrap(before)));
+    if (outcome.word === "WRONGTYPE") await redis.send(undo);
     throw asWeirError(outcome);
   }
   if (outcome === "leftovers") {
@@ -89,8 +91,8 @@ export async function adoptStream(stream: EventStream, nowMs: number): Promise<v
  * @throws {WeirError} `unknown-stream` when there is nothing
  */
 export async function deleteStream(stream: EventStream): Promise<void> {
-  const { redis, registry, name } = stream;
-  const registered = asTextOrNull(await redis.send(["ZSCORE", registry, name]));
+  const { redis } = stream;
+  const registered = asTextOrNull(await redis.send(scoreCall(stream)));
   const deleted = await deleteNaming(stream, await groupsInConfig(stream), "all");
   // The registry last: a crash in between leaves a name that the reaper forgets. A PUT in between registers it anew.
   if (registered !== null) await redis.send(forgetCall(stream, registered));

@@ -24,6 +24,11 @@ export function registerCall({ registry, name }: EventStream, nowMs: number): Co
   return ["ZADD", registry, nowMs, name];
 }
 
+/** Answers when the reaper is to visit it; null when it is not registered. */
+export function scoreCall({ registry, name }: EventStream): Command {
+  return ["ZSCORE", registry, name];
+}
+
 /** Takes a name off the registry, unless it was registered anew since. */
 export function forgetCall({ registry, name }: EventStream, registeredFor: string): ScriptCall {
   return { script: forgetStreamScript, keys: [registry], args: [name, registeredFor] };

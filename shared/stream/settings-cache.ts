@@ -42,6 +42,10 @@ class ExpiringMap<Value> {
   delete(key: string): void {
     this.#kept.delete(key);
   }
+
+  deleteAll(isMeant: (key: string) => boolean): void {
+    for (const key of this.#kept.keys()) if (isMeant(key)) this.#kept.delete(key);
+  }
 }
 
 /** What to remember of a stream's settings. */
@@ -70,6 +74,13 @@ export class SettingsCache {
   /** After this isolate itself has changed the settings. */
   forgetGroup(stream: EventStream, group: string): void {
     this.#groups.delete(`${stream.keys.stream} ${group}`);
+  }
+
+  /** After this isolate itself has deleted the stream. */
+  forgetStream(stream: EventStream): void {
+    this.#streams.delete(stream.keys.stream);
+    // Names hold no spaces.
+    this.#groups.deleteAll((key) => key.startsWith(`${stream.keys.stream} `));
   }
 
   stream(stream: EventStream): CachedStream | undefined {

@@ -68,8 +68,8 @@ describe("a lease", () => {
   test("that a later release has appended fields to is read by this one", () => {
     const [version, ...rest] = text.split("~").slice(0, -1);
     for (const appended of [["x"], [""], ["again", "1690000000001-0"], ["", "", ""]]) {
-      // An empty side id is none: so fields can be appended to a lease that has none.
-      const body = [...rest, "", ...appended].join("~");
+      // An empty side id or incarnation is none: so fields can be appended to a lease that has none.
+      const body = [...rest, "", "", ...appended].join("~");
       expect(format.read([version, body, checkOf(body)].join("~"))).toEqual(sample);
     }
   });

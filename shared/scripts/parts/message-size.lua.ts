@@ -25,7 +25,7 @@ MAX_FREED_BYTES = 128 * 1024 * 1024
 
 -- Both settings as HMGET answers them.
 function largestMessage(maxMessageBytes, largestMessageBytes)
-  return math.max(tonumber(maxMessageBytes or DEFAULT_MAX_MESSAGE_BYTES), tonumber(largestMessageBytes or 0))
+  return math.max(1, numberOf(maxMessageBytes, DEFAULT_MAX_MESSAGE_BYTES), numberOf(largestMessageBytes, 0))
 end
 
 -- At least one: large messages must move too.

@@ -46,6 +46,7 @@ export const sideStore = definePart(
     "handOn",
     "indexOfHand",
     "removeFromSideStore",
+    "readPayload",
   ],
   [ids, messageSize, orderedIds, redisTime],
   /* lua */ `
@@ -66,9 +67,10 @@ function writeMember(entry, state)
   return entry.side .. ' ' .. entry.deliveries .. ' ' .. state .. ' ' .. entry.consumer
 end
 
+-- nil for what another client has put there.
 function readMember(text)
   local side, deliveries, state, consumer = text:match('^(%S+) (%d+) (%a) (.*)$')
-  return { member = text, side = side, deliveries = tonumber(deliveries), state = state, consumer = consumer }
+  return side and { member = text, side = side, deliveries = tonumber(deliveries), state = state, consumer = consumer }
 end
 
 -- Notes that something may be handed out from then on.
@@ -86,6 +88,19 @@ function writePayload(entry)
   })
 end
 
+-- Reads a payload into an entry.
+-- @return whether it can be read: another version of Weir may have written it, or another client
+function readPayload(entry, text)
+  local isJson, message = pcall(cjson.decode, text)
+  if not isJson or type(message) ~= 'table' or type(message.fields) ~= 'table'
+    or not tostring(message.id):match('^%d+%-%d+$') then
+    return false
+  end
+  entry.id, entry.fields, entry.from, entry.detail = message.id, message.fields, message.from, message.detail
+  entry.payload = message
+  return true
+end
+
 local function memberOfMessage(entry) return 'm ' .. ordered(entry.id) .. ' ' .. entry.side end
 
 -- Raises WRONGTYPE where another client has put something else there: called before a script writes anything.
@@ -100,7 +115,12 @@ function addToSideStore(keys, group, entries)
   if #entries == 0 then return end
   local settings = call('HMGET', keys.config, 'incarnation:' .. group, 'againDue:' .. group, 'incarnation')
   local incarnation = (settings[1] or settings[3] or ''):sub(1, 8)
-  local last = call('HINCRBY', keys.config, 'againSequence:' .. group, #entries)
+  local last = try('HINCRBY', keys.config, 'againSequence:' .. group, #entries)
+  if type(last) == 'table' then
+    -- Another client has written something else there: on from the time, which is beyond all that was.
+    last = math.floor(entries[1].dueMs) + #entries
+    call('HSET', keys.config, 'againSequence:' .. group, asMs(last))
+  end
   local payloads, members, earliest = {}, {}, math.huge
   for i, entry in ipairs(entries) do
     -- Later groups and streams of this name never reuse a side id: an old lease must not fit. Padded, so that
@@ -114,37 +134,54 @@ function addToSideStore(keys, group, entries)
   end
   call('HSET', keys.again, unpack(payloads))
   call('ZADD', keys.due, unpack(members))
-  noteDue(keys.config, group, tonumber(settings[2] or nil), earliest)
+  noteDue(keys.config, group, numberOf(settings[2]), earliest)
+end
+
+-- How long what cannot be read is let be: it must not stop what comes behind it, and is nobody's to delete.
+local UNREADABLE_MS = 3600000
+
+-- Lets what is due and cannot be read be for a while.
+local function postpone(keys, entries)
+  local scored = {}
+  for _, entry in ipairs(entries) do
+    local score = tonumber(call('ZSCORE', keys.due, entry.member) or 0)
+    scored[#scored + 1] = asMs(score < 0 and score - UNREADABLE_MS or score + UNREADABLE_MS)
+    scored[#scored + 1] = entry.member
+  end
+  if #scored > 0 then call('ZADD', keys.due, 'XX', unpack(scored)) end
 end
 
 -- Reads the payloads of members into entries, as many as one step may copy; drops the members that have none.
 -- @param largest how large a message may be
 -- @return the entries that have one, and whether some members were left out
 function readSideStore(keys, members, largest)
-  local found, orphans, taken = {}, {}, 0
+  local found, orphans, unreadable, taken = {}, {}, {}, 0
   local reading = newReading(STEP_BYTES, largest, 4)
   local count = #members > 0 and reading.next(#members) or 0
   while count > 0 do
     local entries, sides = {}, {}
     for i = 1, count do
-      entries[i] = readMember(members[taken + i])
-      sides[i] = entries[i].side
-    end
-    for i, payload in ipairs(call('HMGET', keys.again, unpack(sides))) do
-      if payload then
-        reading.add({ payload })
-        local message = cjson.decode(payload)
-        entries[i].id, entries[i].fields, entries[i].from = message.id, message.fields, message.from
-        entries[i].detail = message.detail
-        found[#found + 1] = entries[i]
+      local entry = readMember(members[taken + i])
+      if entry then
+        entries[#entries + 1], sides[#sides + 1] = entry, entry.side
       else
+        orphans[#orphans + 1] = members[taken + i]
+      end
+    end
+    for i, payload in ipairs(#sides > 0 and call('HMGET', keys.again, unpack(sides)) or {}) do
+      if not payload then
         orphans[#orphans + 1] = entries[i].member
+      else
+        reading.add({ payload })
+        local list = readPayload(entries[i], payload) and found or unreadable
+        list[#list + 1] = entries[i]
       end
     end
     taken = taken + count
     count = reading.next(#members - taken)
   end
   if #orphans > 0 then call('ZREM', keys.due, unpack(orphans)) end
+  postpone(keys, unreadable)
   return found, taken < #members
 end
 
@@ -176,11 +213,14 @@ end
 -- @return those that stand for a delivery: its entry, with its score; and the others
 function readHand(keys, found)
   local entries, members, there, wrong = {}, {}, {}, {}
-  for i, text in ipairs(found) do
-    local message, side, deliveries, consumer = text:match('^h (%S+) (%S+) (%d+) (.*)$')
-    local entry = { text = text, id = unordered(message), side = side, deliveries = tonumber(deliveries), consumer = consumer }
-    entries[i] = entry
-    members[2 * i - 1], members[2 * i] = writeMember(entry, 'h'), memberOfMessage(entry)
+  for _, text in ipairs(found) do
+    local message, side, deliveries, consumer = text:match('^h (%d+%-%d+) (%S+) (%d+) (.*)$')
+    -- Anything else is another client's.
+    if message then
+      local entry = { text = text, id = unordered(message), side = side, deliveries = tonumber(deliveries), consumer = consumer }
+      entries[#entries + 1] = entry
+      members[#members + 1], members[#members + 2] = writeMember(entry, 'h'), memberOfMessage(entry)
+    end
   end
   if #entries == 0 then return there, wrong end
   local scores = call('ZMSCORE', keys.due, unpack(members))
@@ -244,7 +284,10 @@ local PAGE, MAX_COPIES = 100, 100
 -- @param kind 'h' or 'm', with where that part of the index begins
 local function membersOfMessage(due, kind, start, id)
   local score, wanted = asMs(start + placeOf(id)), kind .. ' ' .. ordered(id) .. ' '
-  local function isBefore(text) return less(unordered(text:match('^%a (%S+)')), id) end
+  local function isBefore(text)
+    local message = text:match('^%a (%d+%-%d+) ')
+    return message ~= nil and less(unordered(message), id)
+  end
   local found, page = {}, call('ZRANGEBYSCORE', due, score, score, 'LIMIT', 0, PAGE)
   if #page == PAGE and (isBefore(page[PAGE]) or page[PAGE]:sub(1, #wanted) == wanted) then
     local low = call('ZCOUNT', due, '-inf', '(' .. score)
