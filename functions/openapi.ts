@@ -167,11 +167,12 @@ function requestContent({ operationId, body }: AnyEndpoint, schemas: Components)
 }
 
 function successes({ operationId, answers }: AnyEndpoint, schemas: Components): Record<string, Answer> {
-  const content = ({ schema, mediaType = "application/json" }: EndpointAnswer): Content => ({
+  const content = ({ schema, mediaType = "application/json", orMediaType }: EndpointAnswer): Content => ({
     [mediaType]: {
       schema: schema === undefined ? { type: "string" } : schemas.describe(schema, "output"),
       ...exampleOf(operationId, "answer", mediaType),
     },
+    ...(orMediaType === undefined ? {} : { [orMediaType]: { schema: { type: "string" } } }),
   });
   return Object.fromEntries(
     Object.entries(answers).map(([status, answer]) => [

@@ -56,6 +56,8 @@ export interface EndpointAnswer {
   readonly schema?: z.ZodType;
   /** `application/json` unless it says so. */
   readonly mediaType?: string;
+  /** Another one that it may have, as text. */
+  readonly orMediaType?: string;
 }
 
 /** What a handler is given. */

@@ -28,7 +28,7 @@ const listAlertsRoute = route(
     query: nothing,
     body: noBody,
     answers: { 200: { description: "What fires", schema: z.object({ alerts: z.array(alertSchema()) }) } },
-    errors: [],
+    errors: ["conflict"],
   }),
   async ({ context: { redis, config, now }, c }) => {
     const { reaperLateMs } = config.alerts;

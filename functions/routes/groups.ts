@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { type GroupInfo, groupInfo, listGroups } from "../../shared/stream/inspect.ts";
 import { configureGroup, deleteGroup, type GroupPatch } from "../../shared/stream/manage.ts";
-import { visitSoon } from "../../shared/stream/registry.ts";
+import { scoreCall, visitSoon } from "../../shared/stream/registry.ts";
 import { replayToGroup, seek } from "../../shared/stream/reread.ts";
 import { GROUP_DEFAULTS, type GroupMetric } from "../../shared/stream/settings.ts";
 import { jsonBody, noBody, nothing, type Route, streamRoute } from "../http/endpoint.ts";
@@ -148,9 +148,10 @@ const putGroupRoute = streamRoute(
       alertOldestPendingMs: oldestPendingMs,
       alertDeadLetters: deadLetters,
     };
-    // First: where it is refused, nothing was set.
-    if (alerts != null) await visitSoon(stream, context.now());
+    // Where the registry's key holds another type of value, nothing may be set.
+    if (alerts != null) await stream.redis.send(scoreCall(stream));
     const { created } = await configureGroup(stream, params.group, start ?? undefined, patch);
+    if (alerts != null) await visitSoon(stream, context.now());
     context.cache.forgetGroup(stream, params.group);
     return c.json(await groupInfo(stream, params.group, context.now()), created ? 201 : 200);
   },

@@ -123,7 +123,7 @@ const getMetricsRoute = route(
     query: nothing,
     body: noBody,
     answers: { 200: { description: "Prometheus text format 0.0.4", mediaType: "text/plain" } },
-    errors: [],
+    errors: ["conflict"],
   }),
   async ({ context: { redis, config, now }, c }) => {
     const run = await lastRun(redis, config.keyPrefix);

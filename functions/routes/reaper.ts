@@ -42,7 +42,7 @@ const runReaperRoute = route(
     query: nothing,
     body: noBody,
     answers: { 200: { description: "The run's report", schema: runSchema() } },
-    errors: ["outcome-unknown"],
+    errors: ["conflict", "outcome-unknown"],
   }),
   async ({ context, c }) => c.json(await context.runReaper()),
 );
@@ -57,7 +57,7 @@ const listReaperRunsRoute = route(
     query: nothing,
     body: noBody,
     answers: { 200: { description: "The reports", schema: z.object({ runs: z.array(runSchema()) }) } },
-    errors: [],
+    errors: ["conflict"],
   }),
   async ({ context }) => {
     const runs = await listRuns(context.redis, context.config.keyPrefix);

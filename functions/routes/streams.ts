@@ -117,7 +117,7 @@ const listStreamsRoute = route(
         schema: z.object({ streams: z.array(z.object({ name: z.string(), length: z.int() })), next: Next }),
       },
     },
-    errors: [],
+    errors: ["conflict"],
   }),
   async ({ query, context, c }) => {
     const { items, next } = await listStreams(context.redis, context.config.keyPrefix, query);

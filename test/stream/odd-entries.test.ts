@@ -34,8 +34,8 @@ const ODD: Readonly<Record<string, readonly (string | Buffer)[]>> = {
   "10,000 fields of bytes": Array.from({ length: 10_000 }, (_, i) => [`${i}`, BYTES]).flat(),
   "as many fields as just fit unpacked": Array.from({ length: 1_000 }, (_, i) => [`field-${i}`, "v"]).flat(),
   "one field more than fits unpacked": Array.from({ length: 1_001 }, (_, i) => [`field-${i}`, "v"]).flat(),
-  "a value of 5 MB": ["data", JSON.stringify("x".repeat(5 * 1024 * 1024))],
-  "a value of 5 MB of bytes": ["data", Buffer.alloc(5 * 1024 * 1024, BYTES)],
+  "a value of 2.5 MB": ["data", JSON.stringify("x".repeat(2.5 * 1024 * 1024))],
+  "a value of 1 MB of bytes": ["data", Buffer.alloc(1024 * 1024, BYTES)],
   "names and values of bytes": [BYTES, BYTES, Buffer.from([255]), "text", "data", BYTES, "type", BYTES, "key", BYTES],
   "empty names and values": ["", "a", "", "", "data", "", "type", ""],
   "repeated fields": ["data", "1", "data", "2", "type", "a", "type", "b", "x", "1", "x", "2"],
@@ -77,7 +77,7 @@ async function pollAll(stream: Odd, request: Parameters<typeof poll>[2] = {}): P
 
 function expectWhole(stream: Odd, messages: readonly Delivery[], deliveries: number): void {
   const found = messages.find(({ id }) => id === stream.id);
-  // Compared as text: a difference in 5 MB would take minutes to be shown.
+  // Compared as text: a difference in 2.5 MB would take minutes to be shown.
   expect(found?.deliveries).toBe(deliveries);
   const { lease: _lease, deliveries: _deliveries, ...message } = found ?? { lease: "", deliveries: 0 };
   expect(JSON.stringify(message) === JSON.stringify(stream.whole), "it came out as it was").toBe(true);
@@ -103,7 +103,7 @@ const retriesOf = (messages: readonly Delivery[]) => leasesOf(messages).map((lea
 /** Over REST those that its encoding could harm; the scripts are the same. */
 const KINDS: readonly [TransportName, readonly string[]][] = [
   ["tcp", Object.keys(ODD)],
-  ["rest", ["10,000 fields of bytes", "a value of 5 MB of bytes", "names and values of bytes"]],
+  ["rest", ["10,000 fields of bytes", "a value of 1 MB of bytes", "names and values of bytes"]],
 ];
 
 describe.each(KINDS)("over %s", (transport, names) => {
