@@ -50,18 +50,22 @@ describe("a long text in each member that a request may have", () => {
       const mayBeLong = ANY_LENGTH.test(title);
       const fits = member.place.includes("/") ? largestBody(member) - 1_024 : OUTSIDE_BODIES;
       for (const { unit, end, most } of RUNS) {
-        const length = Math.min(fits, most);
-        // No header can hold a line end.
-        const request = member.requestWith(unit.repeat(length) + (member.place === "header" ? "" : end));
-        const told = `${title} of ${length} times ${JSON.stringify(unit)}`;
-        const started = performance.now();
-        const answer = await app.call(request.method, request.path, request.body, request.headers);
-        const tookMs = performance.now() - started;
-        if (tookMs > 1_000) slow.push(`${told}: ${tookMs.toFixed(0)} ms`);
-        expect(Object.keys(member.operation.responses), told).toContain(String(answer.status));
-        expect(answer.status, told).toBeLessThan(500);
-        if (!mayBeLong) expect(answer.status, told).toBeGreaterThanOrEqual(400);
-        expect(answer.text.length, told).toBeLessThan(2_000 + (mayBeLong ? 2 * length : 0));
+        // First a shorter one: where that is slow already, the long one would take hours.
+        for (const length of new Set([Math.min(fits, 128 * 1024), Math.min(fits, most)])) {
+          // No header can hold a line end.
+          const request = member.requestWith(unit.repeat(length) + (member.place === "header" ? "" : end));
+          const told = `${title} of ${length} times ${JSON.stringify(unit)}`;
+          const started = performance.now();
+          const answer = await app.call(request.method, request.path, request.body, request.headers);
+          const tookMs = performance.now() - started;
+          expect(Object.keys(member.operation.responses), told).toContain(String(answer.status));
+          expect(answer.status, told).toBeLessThan(500);
+          if (!mayBeLong) expect(answer.status, told).toBeGreaterThanOrEqual(400);
+          expect(answer.text.length, told).toBeLessThan(2_000 + (mayBeLong ? 2 * length : 0));
+          if (tookMs <= 1_000) continue;
+          slow.push(`${told}: ${tookMs.toFixed(0)} ms`);
+          break;
+        }
       }
     }
     expect(slow).toEqual([]);
