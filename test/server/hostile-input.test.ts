@@ -1,4 +1,4 @@
-// What an attacker would send, in the server's own process: there the time that an answer takes is its event loop's.
+// What an attacker would send, to the app in this process: what an answer takes of its event loop, it takes of everybody's.
 import { spawnSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -20,6 +20,12 @@ beforeAll(async () => {
   await app.call("PUT", "/v1/streams/large", { maxMessageBytes: 4 * MiB });
   await app.call("PUT", "/v1/streams/none/groups/none");
 });
+
+/** What this thread has worked, in ms: other tests beside it do not count. */
+function cpuMsSince(started: NodeJS.CpuUsage): number {
+  const { user, system } = process.threadCpuUsage(started);
+  return (user + system) / 1_000;
+}
 
 /** What a route says of its largest body, in bytes. */
 function largestBody({ operation }: ApiMember): number {
@@ -55,9 +61,9 @@ describe("a long text in each member that a request may have", () => {
           // No header can hold a line end.
           const request = member.requestWith(unit.repeat(length) + (member.place === "header" ? "" : end));
           const told = `${title} of ${length} times ${JSON.stringify(unit)}`;
-          const started = performance.now();
+          const started = process.threadCpuUsage();
           const answer = await app.call(request.method, request.path, request.body, request.headers);
-          const tookMs = performance.now() - started;
+          const tookMs = cpuMsSince(started);
           expect(Object.keys(member.operation.responses), told).toContain(String(answer.status));
           expect(answer.status, told).toBeLessThan(500);
           if (!mayBeLong) expect(answer.status, told).toBeGreaterThanOrEqual(400);
@@ -81,9 +87,9 @@ test("a long text in each header that is read is answered soon, and is no fault 
           ["GET", "/"],
           ["POST", "/v1/streams/none/messages", "{}"],
         ] as const) {
-          const started = performance.now();
+          const started = process.threadCpuUsage();
           const answer = await app.call(method, path, body, { [name]: value });
-          expect(performance.now() - started, `${name} of ${start}${unit}`).toBeLessThan(1_000);
+          expect(cpuMsSince(started), `${name} of ${start}${unit}`).toBeLessThan(1_000);
           expect(answer.status, `${name} of ${start}${unit}`).toBeLessThan(500);
           expect(answer.text.length).toBeLessThan(20_000);
         }
@@ -117,9 +123,9 @@ describe("a body that costs a parser much", () => {
       if (member.operation.requestBody === undefined || member.operationId === "produce") continue;
       const body = worstBodies(largestBody(member) - 1_024)[name]?.() ?? "";
       const { method, path, headers } = member.requestWith("x");
-      const started = performance.now();
+      const started = process.threadCpuUsage();
       const answer = await app.call(method, path.replace(/\?.*/, ""), body, headers);
-      expect(performance.now() - started, member.operationId).toBeLessThan(1_000);
+      expect(cpuMsSince(started), member.operationId).toBeLessThan(1_000);
       expect([400, 413], member.operationId).toContain(answer.status);
     }
   });
