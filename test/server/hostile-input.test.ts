@@ -1,4 +1,4 @@
-// What an attacker would send, in the server's own process: there the time that an answer takes is its event loop's.
+// What an attacker would send, to the app in this process: what an answer takes of its event loop, it takes of everybody's.
 import { spawnSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -20,6 +20,12 @@ beforeAll(async () => {
   await app.call("PUT", "/v1/streams/large", { maxMessageBytes: 4 * MiB });
   await app.call("PUT", "/v1/streams/none/groups/none");
 });
+
+/** What this thread has worked, in ms: other tests beside it do not count. */
+function cpuMsSince(started: NodeJS.CpuUsage): number {
+  const { user, system } = process.threadCpuUsage(started);
+  return (user + system) / 1_000;
+}
 
 /** What a route says of its largest body, in bytes. */
 function largestBody({ operation }: ApiMember): number {
@@ -50,18 +56,22 @@ describe("a long text in each member that a request may have", () => {
       const mayBeLong = ANY_LENGTH.test(title);
       const fits = member.place.includes("/") ? largestBody(member) - 1_024 : OUTSIDE_BODIES;
       for (const { unit, end, most } of RUNS) {
-        const length = Math.min(fits, most);
-        // No header can hold a line end.
-        const request = member.requestWith(unit.repeat(length) + (member.place === "header" ? "" : end));
-        const told = `${title} of ${length} times ${JSON.stringify(unit)}`;
-        const started = performance.now();
-        const answer = await app.call(request.method, request.path, request.body, request.headers);
-        const tookMs = performance.now() - started;
-        if (tookMs > 1_000) slow.push(`${told}: ${tookMs.toFixed(0)} ms`);
-        expect(Object.keys(member.operation.responses), told).toContain(String(answer.status));
-        expect(answer.status, told).toBeLessThan(500);
-        if (!mayBeLong) expect(answer.status, told).toBeGreaterThanOrEqual(400);
-        expect(answer.text.length, told).toBeLessThan(2_000 + (mayBeLong ? 2 * length : 0));
+        // First a shorter one: where that is slow already, the long one would take hours.
+        for (const length of new Set([Math.min(fits, 128 * 1024), Math.min(fits, most)])) {
+          // No header can hold a line end.
+          const request = member.requestWith(unit.repeat(length) + (member.place === "header" ? "" : end));
+          const told = `${title} of ${length} times ${JSON.stringify(unit)}`;
+          const started = process.threadCpuUsage();
+          const answer = await app.call(request.method, request.path, request.body, request.headers);
+          const tookMs = cpuMsSince(started);
+          expect(Object.keys(member.operation.responses), told).toContain(String(answer.status));
+          expect(answer.status, told).toBeLessThan(500);
+          if (!mayBeLong) expect(answer.status, told).toBeGreaterThanOrEqual(400);
+          expect(answer.text.length, told).toBeLessThan(2_000 + (mayBeLong ? 2 * length : 0));
+          if (tookMs <= 1_000) continue;
+          slow.push(`${told}: ${tookMs.toFixed(0)} ms`);
+          break;
+        }
       }
     }
     expect(slow).toEqual([]);
@@ -77,9 +87,9 @@ test("a long text in each header that is read is answered soon, and is no fault 
           ["GET", "/"],
           ["POST", "/v1/streams/none/messages", "{}"],
         ] as const) {
-          const started = performance.now();
+          const started = process.threadCpuUsage();
           const answer = await app.call(method, path, body, { [name]: value });
-          expect(performance.now() - started, `${name} of ${start}${unit}`).toBeLessThan(1_000);
+          expect(cpuMsSince(started), `${name} of ${start}${unit}`).toBeLessThan(1_000);
           expect(answer.status, `${name} of ${start}${unit}`).toBeLessThan(500);
           expect(answer.text.length).toBeLessThan(20_000);
         }
@@ -113,9 +123,9 @@ describe("a body that costs a parser much", () => {
       if (member.operation.requestBody === undefined || member.operationId === "produce") continue;
       const body = worstBodies(largestBody(member) - 1_024)[name]?.() ?? "";
       const { method, path, headers } = member.requestWith("x");
-      const started = performance.now();
+      const started = process.threadCpuUsage();
       const answer = await app.call(method, path.replace(/\?.*/, ""), body, headers);
-      expect(performance.now() - started, member.operationId).toBeLessThan(1_000);
+      expect(cpuMsSince(started), member.operationId).toBeLessThan(1_000);
       expect([400, 413], member.operationId).toContain(answer.status);
     }
   });
