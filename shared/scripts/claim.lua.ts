@@ -27,6 +27,8 @@ local keys = {
   clock = KEYS[7],
 }
 local group, consumer, force = ARGV[1], ARGV[2], ARGV[4] == '1'
+-- For its NOGROUP alone.
+oldestPending(keys.stream, group)
 local nowMs = redisNowMs(keys.clock, keys.stream)
 if nowMs > tonumber(ARGV[9]) then return reply({ 'late', nowMs }) end
 
@@ -80,7 +82,8 @@ local function findIdle(cursor, slice)
   if cursor ~= 'side' then
     local rows = call('XPENDING', keys.stream, group, cursor, '+', slice)
     for _, raw in ipairs(rows) do consider(decodePending(raw)) end
-    if #rows == slice then return '(' .. rows[#rows][1] end
+    local goesOn = #rows == slice and behind(rows[#rows][1])
+    if goesOn and goesOn ~= '-' then return goesOn end
     return hasSideStore and 'side' or ''
   end
   -- Those first whose leases end first.

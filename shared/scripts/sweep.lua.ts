@@ -85,7 +85,7 @@ if pending.all ~= 0 then
   expired = deadLettered + missing
   -- Larger than the settings say: the next slice begins with it.
   if leftPoison and (not leftOut or less(leftPoison.id, leftOut)) then leftOut = leftPoison.id end
-  local nextCursor = leftOut or (#rows < slice and '-') or '(' .. rows[#rows][1]
+  local nextCursor = leftOut or (#rows < slice and '-') or behind(rows[#rows][1])
   for _, run in ipairs(runs) do
     missing = missing + holdRun(keys, group, run, pending, run.holder)
     if not run.holder then expired = expired + #run end

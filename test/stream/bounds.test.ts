@@ -33,6 +33,7 @@ async function make(settings: StreamPatch = {}) {
   return { native, pid: redis.pid, stream };
 }
 
+type Trim = Awaited<ReturnType<typeof trimNow>>;
 type Made = Awaited<ReturnType<typeof make>>;
 
 /** Produces natively, in a script: quick, and without Weir's limits. */
@@ -148,7 +149,7 @@ describe("no command holds Redis up for long:", () => {
 
   test.each([
     ["keep", { deadLetters: 0, pending: 100_000, dropped: 0 }],
-    ["dead-letter", { deadLetters: 100_400, pending: 0, dropped: 0 }],
+    ["dead-letter", { deadLetters: 100_400, pending: 0, dropped: 500 }],
     ["drop", { deadLetters: 0, pending: 0, dropped: 100_900 }],
   ] as const)(
     "a trim (%s) after 100,000 pending messages were trimmed by another client",
@@ -159,14 +160,14 @@ describe("no command holds Redis up for long:", () => {
       await fill(made, 1_000, 10);
       await made.native.xtrim(made.stream.keys.stream, "MAXLEN", 500);
       const trim = { maxLength: 100, exact: true };
-      let next: string | null = null;
+      let cursor: string | undefined;
       let slowest = 0;
       do {
-        const cursor: string | undefined = next ?? undefined;
-        const { result, ms } = await slowestMs(made, () => trimNow(made.stream, { ...trim, cursor }, Date.now()));
+        const request = { ...trim, cursor };
+        const { result, ms } = await slowestMs<Trim>(made, () => trimNow(made.stream, request, Date.now()));
         slowest = Math.max(slowest, ms);
-        next = result.next;
-      } while (next !== null);
+        cursor = result.next ?? undefined;
+      } while (cursor !== undefined);
       expect(slowest).toBeLessThan(MOST_MS);
       expect(await groupInfo(made.stream, "g", 0)).toMatchObject(found);
     },

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
-import { setPriority } from "node:os";
 import type { Redis as IoRedis } from "ioredis";
+import { raisePriority } from "./slow-log.ts";
 
 /** A Redis of the test's own. */
 export interface Watched {
@@ -20,7 +20,7 @@ export async function slowestMs<Result>(
   act: () => Promise<Result>,
   ...names: readonly string[]
 ): Promise<{ result: Result; ms: number }> {
-  const isFirst = goesFirst(pid);
+  const isFirst = raisePriority(pid);
   await native.config("SET", "slowlog-log-slower-than", "1000");
   await native.config("SET", "slowlog-max-len", "100000");
   await native.slowlog("RESET");
@@ -41,16 +41,6 @@ function timesOf(rows: unknown, names: readonly string[]): number[] {
     const counts = name !== "SLOWLOG" && (names.length === 0 || names.includes(name));
     return counts ? [Number(microseconds) / 1_000] : [];
   });
-}
-
-/** Whether redis-server is served before the tests, which are more than there are processors: not everybody may ask for it. */
-function goesFirst(pid: number): boolean {
-  try {
-    setPriority(pid, -15);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** How long it was ready and had no processor. */

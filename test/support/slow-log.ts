@@ -88,13 +88,16 @@ export function tooSlow(commands: readonly SlowCommand[]): SlowCommand[] {
 }
 
 /** Of the process and, since it has a session of its own, of what Linux schedules together as its autogroup. */
-function raisePriority(pid: number): void {
+/** @returns whether it is served before the tests now */
+export function raisePriority(pid: number): boolean {
   try {
     setPriority(pid, PRIORITY);
     writeFileSync(`/proc/${pid}/autogroup`, String(PRIORITY));
+    return true;
   } catch (error) {
     // Only root may, and only some systems have groups: else more of what is slow cannot be told from what waited.
     if (!(error instanceof Error && "code" in error)) throw error;
+    return false;
   }
 }
 

@@ -13,7 +13,17 @@ import { definePart } from "../../redis/script.ts";
  * keeps its longer lease: the config's `ackWaitBefore:<group>` says `<ackWaitMs> <until when>`.
  */
 export const pending = definePart(
-  ["isHolder", "readCursor", "readAckWait", "leftMs", "decodePending", "oldestPending", "findExpired", "pendingOf"],
+  [
+    "isHolder",
+    "readCursor",
+    "readAckWait",
+    "leftMs",
+    "decodePending",
+    "oldestPending",
+    "behind",
+    "findExpired",
+    "pendingOf",
+  ],
   [],
   /* lua */ `
 function isHolder(consumer) return consumer:sub(1, 6) == '@held:' end
@@ -45,6 +55,9 @@ function oldestPending(stream, group)
   return oldest and oldest[1]
 end
 
+-- Where a look goes on behind an id; '-' where nothing can come any more: Redis refuses to look behind the greatest id.
+function behind(id) return id == '18446744073709551615-18446744073709551615' and '-' or '(' .. id end
+
 -- Finds entries whose leases have ended.
 -- @param from an id, an id after '(' to start behind it, or '-' for the beginning
 -- @return the entries; the next slice's cursor ('-' after the last); in how many ms another one of the slice
@@ -61,7 +74,7 @@ function findExpired(stream, group, from, slice, ackWait)
       soonestMs = left
     end
   end
-  return expired, #pending < slice and '-' or '(' .. pending[#pending][1], soonestMs
+  return expired, #pending < slice and '-' or behind(pending[#pending][1]), soonestMs
 end
 
 -- Finds what a consumer holds, however long.
