@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import { startRedis } from "../local/redis.ts";
 import { startUpstash } from "../local/upstash.ts";
-import { SLOW_LOG_ARGS, type SlowCommand, SlowLog, tooSlow } from "./support/slow-log.ts";
+import { SLOW_LOG_ARGS, type SlowCommand, SlowLog, summaryOf, tooSlow } from "./support/slow-log.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -32,10 +32,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 
 /** @throws {Error} when Weir held Redis up */
 function tell(level: string, slow: readonly SlowCommand[]): void {
-  const inWords = ({ what, tookMs, waitedMs }: SlowCommand) =>
-    `  ${tookMs.toFixed(1)} ms, of which it waited up to ${waitedMs.toFixed(1)}: ${what}`;
-  if (slow.length > 0) console.log([`${level}: what took Redis longest`, ...slow.slice(0, 20).map(inWords)].join("\n"));
+  if (slow.length > 0) console.log(`${level}: what took Redis 20 ms and more\n${summaryOf(slow)}`);
   const guilty = tooSlow(slow);
-  if (guilty.length === 0) return;
-  throw new Error(["commands of Weir's took Redis too long:", ...guilty.map(inWords)].join("\n"));
+  if (guilty.length > 0) throw new Error(`commands of Weir's took Redis too long:\n${summaryOf(guilty)}`);
 }

@@ -44,7 +44,8 @@ export async function fuzz(target: Target, { seed, requests, deadlineMs }: FuzzO
       const left = { seed: part, requests: requests - session.requests, deadlineMs };
       const fault = await nextFault(session, steps(api), new Set(faults.keys()), left);
       if (fault === undefined) continue;
-      const text = `${fault.signature} (${target.name}, --seed ${part})\n${fault.text}`;
+      // The same again: the whole run with its seed. The part alone has another beginning, and mostly finds it too.
+      const text = `${fault.signature} (${target.name}, --seed ${seed}, part ${part - seed})\n${fault.text}`;
       faults.set(fault.signature, { ...fault, text });
       console.error(`FAULT ${text}\n`);
     }
@@ -103,5 +104,5 @@ async function nextFault(
   if (broken !== undefined) throw broken.error;
   if (found === undefined) return undefined;
   const before = found.before.map((line) => `    ${line}`).join("\n");
-  return { signature: found.signature, text: `${found.text}\n  run ${numRuns} of this seed, after:\n${before}` };
+  return { signature: found.signature, text: `${found.text}\n  run ${numRuns} of this part, after:\n${before}` };
 }

@@ -87,6 +87,16 @@ export function tooSlow(commands: readonly SlowCommand[]): SlowCommand[] {
   return commands.filter(({ tookMs, waitedMs }) => tookMs - waitedMs > MAX_MS);
 }
 
+/** A line for each script or command: how often it was slow, and the slowest. @param commands the slowest first */
+export function summaryOf(commands: readonly SlowCommand[]): string {
+  return [...Map.groupBy(commands, ({ what }) => what.split(" ")[0] ?? "")]
+    .map(([name, some]) => {
+      const [{ what, tookMs, waitedMs } = { what: "", tookMs: 0, waitedMs: 0 }] = some;
+      return `  ${name}: ${some.length} times, ${tookMs.toFixed(1)} ms at the most, of which it waited up to ${waitedMs.toFixed(1)} (${what})`;
+    })
+    .join("\n");
+}
+
 /** Of the process and, since it has a session of its own, of what Linux schedules together as its autogroup. */
 /** @returns whether it is served before the tests now */
 export function raisePriority(pid: number): boolean {
