@@ -38,13 +38,44 @@ local cut, maxLength, deleteAcknowledged
 if ARGV[4] == 'given' then
   cut, maxLength = ARGV[5] ~= '' and ARGV[5] or nil, tonumber(ARGV[6])
 else
-  if settings[1] then cut = string.format('%.0f-0', math.max(0, nowMs - numberOf(settings[1]))) end
+  local maxAgeMs = numberOf(settings[1])
+  if maxAgeMs then cut = string.format('%.0f-0', math.max(0, nowMs - maxAgeMs)) end
   maxLength = numberOf(settings[2])
   deleteAcknowledged = settings[4] == '1'
 end
 if not cut and not maxLength and not deleteAcknowledged then return reply({ 0, 0, 0, 0, {}, {} }) end
 
 local groups, watermark = findNeeded(stream)
+local keptFor, unnamed = {}, {}
+
+-- Whether the oldest entry would go, were it not for a group.
+local function isOver()
+  local first = firstId(stream)
+  if not first then return false end
+  return (cut and less(first, cut)) or (maxLength and call('XLEN', stream) > maxLength) or false
+end
+
+-- The groups' keys that dead letters go to.
+-- @return nil when some were not named; a key of another type: found before anything is written
+local function targetsOfCopies()
+  local keysOf = {}
+  for i = 7, #ARGV do
+    keysOf[ARGV[i]] = { stream = stream, config = config, dead = KEYS[2 * i - 11], deadIndex = KEYS[2 * i - 10] }
+  end
+  for _, group in ipairs(groups) do
+    if not keysOf[group.name] then unnamed[#unnamed + 1] = group.name end
+  end
+  if #unnamed > 0 then return nil end
+  for _, group in ipairs(groups) do checkDeadLetters(keysOf[group.name]) end
+  return keysOf
+end
+
+local keysOf
+if unfinished == 'dead-letter' and #groups > 0 and isOver() then
+  keysOf = targetsOfCopies()
+  if not keysOf then return reply({ 0, 1, 0, 0, {}, unnamed }) end
+end
+
 local trimmed, more = 0, false
 local function add(count, isMore)
   trimmed, more = trimmed + count, more or isMore
@@ -71,14 +102,6 @@ local function noteCounted()
 end
 noteCounted()
 
--- Whether the oldest entry would go, were it not for a group.
-local function isOver()
-  local first = firstId(stream)
-  if not first then return false end
-  return (cut and less(first, cut)) or (maxLength and call('XLEN', stream) > maxLength) or false
-end
-
-local keptFor, unnamed = {}, {}
 local deadLettered, dropped = 0, 0
 
 -- Takes entries off a group's PEL: at most so many of a range.
@@ -141,25 +164,10 @@ local function readOldest(copiesEach)
       taken[#taken + 1] = entry
       for _, text in ipairs(entry[2]) do bytes = bytes + #text end
     end
-    if #page < wanted then return taken, false end
+    if #page < wanted or page[#page][1] == NO_LIMIT then return taken, false end
     from = '(' .. page[#page][1]
   end
   return taken, true
-end
-
--- The groups' keys that dead letters go to.
--- @return nil when some were not named; a key of another type: found before anything is written
-local function targetsOfCopies()
-  local keysOf = {}
-  for i = 7, #ARGV do
-    keysOf[ARGV[i]] = { stream = stream, config = config, dead = KEYS[2 * i - 11], deadIndex = KEYS[2 * i - 10] }
-  end
-  for _, group in ipairs(groups) do
-    if not keysOf[group.name] then unnamed[#unnamed + 1] = group.name end
-  end
-  if #unnamed > 0 then return nil end
-  for _, group in ipairs(groups) do checkDeadLetters(keysOf[group.name]) end
-  return keysOf
 end
 
 local function copyAndTrim(keysOf)
@@ -277,14 +285,11 @@ end
 
 -- Where nobody reads, only what a coarse trim leaves is over.
 if #groups > 0 and not more and isOver() then
-  local keysOf = unfinished == 'dead-letter' and targetsOfCopies()
-  if unfinished ~= 'keep' and #unnamed == 0 then
+  if unfinished ~= 'keep' then
     beginWriting({ stream = stream }, groups[1].name)
     noteEarlierLosses()
   end
-  if #unnamed > 0 then
-    more = true
-  elseif unfinished == 'dead-letter' then
+  if unfinished == 'dead-letter' then
     copyAndTrim(keysOf)
   elseif unfinished == 'drop' then
     dropAndTrim()

@@ -1,6 +1,6 @@
 import { compareIds, sequenceOfId, timeOfId } from "../ids.ts";
 import type { StreamKeys } from "../keys.ts";
-import type { Reply } from "../redis/connection.ts";
+import type { Command, Outcome, Reply } from "../redis/connection.ts";
 import { type Call, unwrap } from "../redis/redis.ts";
 import { asArray, asMap, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
@@ -52,10 +52,19 @@ export interface GroupInfo {
 
 /** @throws {WeirError} `unknown-stream`; `conflict` when the key holds another type of value */
 export async function streamInfo(stream: EventStream): Promise<StreamInfo> {
-  const [info, config = null] = await stream.redis.pipeline([
-    ["XINFO", "STREAM", stream.keys.stream],
-    ["HGETALL", stream.keys.config],
-  ]);
+  return decodeStreamInfo(stream, await stream.redis.pipeline(streamInfoCalls(stream)));
+}
+
+/** What {@link decodeStreamInfo} reads. */
+export function streamInfoCalls({ keys }: EventStream): Command[] {
+  return [
+    ["XINFO", "STREAM", keys.stream],
+    ["HGETALL", keys.config],
+  ];
+}
+
+/** @throws {WeirError} as {@link streamInfo} */
+export function decodeStreamInfo(stream: EventStream, [info, config = null]: readonly Outcome[]): StreamInfo {
   const { length, firstId, lastGeneratedId, groups } = decodeStreamFacts(unwrapOfStream(stream, info));
   const lastId = lastIdOf(lastGeneratedId);
   return { name: stream.name, length, firstId, lastId, groups, config: decodeStreamConfig(asMap(unwrap(config))) };

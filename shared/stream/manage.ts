@@ -7,8 +7,8 @@ import { configureGroupScript } from "../scripts/configure-group.lua.ts";
 import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
 import { deleteGroupScript } from "../scripts/delete-group.lua.ts";
 import { deleteStreamScript } from "../scripts/delete-stream.lua.ts";
-import { type StreamInfo, streamInfo } from "./inspect.ts";
-import { unknownGroup, unknownStream } from "./missing.ts";
+import { decodeStreamInfo, type StreamInfo, streamInfoCalls } from "./inspect.ts";
+import { isNoSuchKey, unknownGroup, unknownStream } from "./missing.ts";
 import { lastReadBefore, nameOfStart, type Position } from "./position.ts";
 import { forgetCall, registerCall, scoreCall } from "./registry.ts";
 import {
@@ -55,7 +55,8 @@ export async function configureStream(
   const again = nowMs + Math.random();
   const [before = null, registered = null] = await redis.pipeline([scoreCall(stream), registerCall(stream, nowMs)]);
   unwrap(registered);
-  const [outcome = null] = await redis.pipeline([configure, registerCall(stream, again)]);
+  const calls = [configure, registerCall(stream, again), ...streamInfoCalls(stream)];
+  const [outcome = null, , ...infos] = await redis.pipeline(calls);
   if (outcome instanceof ReplyError) {
     // Only streams may stay in the list of streams; what was there before stays as it was.
     const undo = before === null ? forgetCall(stream, String(again)) : registerCall(stream, asNumber(unwrap(before)));
@@ -66,7 +67,10 @@ export async function configureStream(
     await deleteNaming(stream, await groupsInConfig(stream), "leftovers");
     return configureStream(stream, patch, nowMs);
   }
-  return { created: outcome === 1, info: await streamInfo(stream) };
+  if (infos[0] instanceof ReplyError && isNoSuchKey(infos[0])) {
+    throw new WeirError("conflict", `the stream "${stream.name}" was deleted at the same time`);
+  }
+  return { created: outcome === 1, info: decodeStreamInfo(stream, infos) };
 }
 
 /**

@@ -1,10 +1,11 @@
 import { definePart } from "../../redis/script.ts";
+import { ids } from "./ids.lua.ts";
 import { messageSize } from "./message-size.lua.ts";
 
 /** Goes through entries of a stream, those named or those of a range, a bounded part of them in one step. */
 export const select = definePart(
   ["selectEntries"],
-  [messageSize],
+  [ids, messageSize],
   /* lua */ `
 -- Entries that one step looks at.
 local MAX_LOOK = 500
@@ -33,7 +34,8 @@ function selectEntries(key, selection, largest, onEntry)
       reading.add(entry[2])
       if onEntry(entry) then return entry[1] end
     end
-    if #page < count then return false end
+    -- Redis refuses to look behind the greatest id.
+    if #page < count or page[#page][1] == NO_LIMIT then return false end
     from, looked = '(' .. page[#page][1], looked + #page
     count = reading.next(MAX_LOOK - looked)
   end
