@@ -33,14 +33,35 @@ function refuseEncoded({ headers }: Request): void {
 }
 
 async function readChunks(request: Request, maxBytes: number): Promise<Uint8Array> {
+  const reader: ReadableStreamDefaultReader<Uint8Array> | undefined = request.body?.getReader();
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  for await (const chunk of request.body ?? []) {
-    bytes += chunk.byteLength;
-    if (bytes > maxBytes) throw tooLarge(maxBytes, "got more");
-    chunks.push(chunk);
+  for (let next = await reader?.read(); next !== undefined && !next.done; next = await reader?.read()) {
+    bytes += next.value.byteLength;
+    if (bytes > maxBytes) {
+      void discard(reader);
+      throw tooLarge(maxBytes, "got more");
+    }
+    chunks.push(next.value);
   }
   return Buffer.concat(chunks);
+}
+
+/** What a client may send after it was refused, for its connection to be kept. */
+const MAX_DISCARDED_BYTES = 64 * 1024 * 1024;
+
+/** Reads the rest of a body that was refused: a client that is still writing would lose its answer, and its connection. */
+async function discard(reader: ReadableStreamDefaultReader<Uint8Array> | undefined): Promise<void> {
+  try {
+    for (let bytes = 0; bytes <= MAX_DISCARDED_BYTES; ) {
+      const next = await reader?.read();
+      if (next === undefined || next.done) return;
+      bytes += next.value.byteLength;
+    }
+    await reader?.cancel();
+  } catch {
+    // The client has gone, or the Worker's invocation has ended: there is nothing left to read.
+  }
 }
 
 function tooLarge(maxBytes: number, got: string): WeirError {

@@ -19,6 +19,7 @@ local keys = { stream = KEYS[1], config = KEYS[2], dead = KEYS[3], deadIndex = K
 local group = ARGV[1]
 oldestPending(keys.stream, group)
 -- A key of another type: found before anything is written.
+call('HLEN', keys.config)
 checkDeadLetters(keys)
 -- Taken off the index at once.
 local PAGE = 1000

@@ -3,17 +3,21 @@ import { redisTime } from "./parts/redis-time.lua.ts";
 import { sideStore } from "./parts/side-store.lua.ts";
 
 /**
- * Deletes a message where some groups wait to hand it out again, or have handed it out from there.
- * KEYS: for each group: again, due
- * Returns how many there were
+ * Deletes a message where some groups wait to hand it out again, or have handed it out from there; then, if asked, in the
+ * stream.
+ * KEYS: stream, then for each group: again, due
+ * ARGV: id, 1 to delete it in the stream too
+ * Returns in how many places it was
  */
 export const deleteMessageScript = defineScript(
   "delete-message",
   [redisTime, sideStore],
   /* lua */ `
-local id, deleted = ARGV[1], 0
-for first = 1, #KEYS, 2 do
-  local keys = { again = KEYS[first], due = KEYS[first + 1] }
+local id, deleted, groups = ARGV[1], 0, {}
+for first = 2, #KEYS, 2 do groups[#groups + 1] = { again = KEYS[first], due = KEYS[first + 1] } end
+-- A key of another type: found before anything is written.
+for _, keys in ipairs(groups) do checkSideStore(keys) end
+for _, keys in ipairs(groups) do
   local entries = inHandOfMessages(keys, { id })
   local isKnown = {}
   for _, entry in ipairs(entries) do
@@ -36,6 +40,7 @@ for first = 1, #KEYS, 2 do
   end
   deleted = deleted + removeFromSideStore(keys, entries)
 end
+if ARGV[2] == '1' then deleted = deleted + call('XDEL', KEYS[1], id) end
 return reply(deleted)
 `,
 );

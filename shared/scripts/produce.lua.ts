@@ -43,7 +43,9 @@ end
 if ARGV[1] == '1' and incarnation == '' then
   -- The length, for its WRONGTYPE.
   local isThere = call('XLEN', stream) > 0 or call('EXISTS', stream) == 1
-  return answer(isThere and 'unadopted' or 'unknown-stream')
+  if not isThere then return answer('unknown-stream') end
+  if largest > limit then return answer('too-large', limit) end
+  return answer('unadopted')
 end
 
 -- Whether the stream is gone, or was made anew by another client since it took these: it has never had them then.

@@ -18,7 +18,8 @@ import { sideStore } from "./parts/side-store.lua.ts";
  * ARGV: group, consumer, batch size, bytes per batch, defaults of ackWaitMs and maxDeliveries, pending entries to look at,
  *       1 to recover what this consumer holds already, latest id that was acknowledged or '', until when (ms, by Redis'
  *       clock) this may run: whoever asked has given up by then, and nobody would get what it charges; the group's
- *       incarnation, should it have none yet; what to acknowledge first: see parts/acknowledge.lua.ts
+ *       incarnation, should it have none yet; what to acknowledge first: see parts/acknowledge.lua.ts; 1 to hand out
+ *       nothing where a key that settling needs holds another type of value
  * Returns { now (ms), acked, numbers of the acknowledged that are of another group, ackWaitMs, maxMessageBytes, maxDeliveries, expired: { id, fields } each, their deliveries so far,
  *           due: { side id, id, deliveries so far, fields } each, new: { id, fields } each, 1 if more is waiting, the gap
  *           as JSON or '', in how many ms something may be there to be handed out again (-1: nothing known),
@@ -41,6 +42,11 @@ local group, consumer, recover = ARGV[1], ARGV[2], ARGV[8] == '1'
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
   'look:' .. group, 'againDue:' .. group, 'gap:' .. group, 'largestMessageBytes', 'held:' .. group,
   'ackWaitBefore:' .. group, 'incarnation:' .. group, 'incarnation')
+-- The script that settled before this one has been refused then.
+if ARGV[13] == '1' then
+  checkDeadLetters(keys)
+  checkSideStore(keys)
+end
 local acked, foreign = acknowledge(keys, group, ARGV[12], settings[10])
 local nowMs = redisNowMs(keys.clock, keys.stream)
 if nowMs > tonumber(ARGV[10]) then return reply({ nowMs, acked, foreign }) end

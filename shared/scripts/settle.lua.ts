@@ -52,17 +52,19 @@ local function dies(item)
   return item.action == 'reject' or (item.action == 'retry' and item.deliveries >= maxDeliveries)
 end
 
-local items, moves, deaths = {}, false, false
+local items, moves = {}, false
 for i, raw in ipairs(cjson.decode(ARGV[6])) do
   items[i] = {
     number = raw[1], action = raw[2], id = raw[3], side = raw[4], deliveries = raw[5], consumer = raw[6],
     delayMs = raw[7], random = raw[8], detail = raw[9], incarnation = raw[10],
   }
-  moves, deaths = moves or items[i].action ~= 'extend', deaths or dies(items[i])
+  moves = moves or items[i].action ~= 'extend'
 end
 -- A key of another type: found before anything is written.
-if moves then checkSideStore(keys) end
-if deaths then checkDeadLetters(keys) end
+if moves then
+  checkSideStore(keys)
+  checkDeadLetters(keys)
+end
 
 -- A retried or rejected message becomes a dead letter or comes back; a released one comes back as if it had not been
 -- handed out.

@@ -5,7 +5,7 @@ import { claimScript } from "../scripts/claim.lua.ts";
 import { BATCH_BYTES, DeliveryReader } from "./delivery.ts";
 import { inTime, type Waiting } from "./in-time.ts";
 import { sendToGroup } from "./missing.ts";
-import { GROUP_DEFAULTS } from "./settings.ts";
+import { GROUP_DEFAULTS, readIncarnation } from "./settings.ts";
 import { type EventStream, groupKeys } from "./stream.ts";
 
 export interface ClaimRequest {
@@ -84,6 +84,6 @@ async function claimStep(
     throw new WeirError("invalid-request", message, { errors: [{ path: "minIdleMs", message }] });
   }
   const [, , entries, earlier, due, next, incarnation] = reply;
-  const reader = new DeliveryReader(leaseFormat(stream.name, group, asText(incarnation)), consumer);
+  const reader = new DeliveryReader(leaseFormat(stream.name, group, readIncarnation(incarnation)), consumer);
   return { messages: [...reader.again(entries, earlier), ...reader.fromSideStore(due)], next: asText(next) };
 }

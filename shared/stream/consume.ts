@@ -9,7 +9,7 @@ import { inTime, type Waiting } from "./in-time.ts";
 import { adoptStream } from "./manage.ts";
 import { groupError } from "./missing.ts";
 import { isReclaimPoll, lookOf, nextPoll, readPollState, writePollState } from "./poll-state.ts";
-import { decodeGap, type Gap, GROUP_DEFAULTS, newIncarnation } from "./settings.ts";
+import { decodeGap, type Gap, GROUP_DEFAULTS, newIncarnation, readIncarnation } from "./settings.ts";
 import type { CachedGroup, SettingsCache } from "./settings-cache.ts";
 import {
   both,
@@ -89,10 +89,13 @@ export async function consume(
   // A fast poll must know the settings beforehand; the script of a reclaim poll reads them itself. And nothing keeps a
   // fast poll from running when nobody waits for it any more: it must not spend a message's only delivery.
   const mayBeFast = settings !== undefined && settings.maxDeliveries > 1 && !request.recover;
-  const wasReclaim = !mayBeFast || isReclaimPoll(state, nowMs);
+  const plan = planSettle(stream, group, request, settings);
+  // What moves messages may be refused, and then a poll must hand out nothing that its answer cannot carry: only a script can
+  // look first.
+  const wasReclaim = !mayBeFast || plan.moves > 0 || isReclaimPoll(state, nowMs);
   const look = lookOf(state, nowMs);
 
-  const settling = new Settling(stream, group, planSettle(stream, group, request, settings));
+  const settling = new Settling(stream, group, plan);
   await settling.aheadOf(settings);
   const polling = wasReclaim
     ? reclaimInTime(stream, group, { request, context, look, settling })
@@ -139,6 +142,10 @@ class Settling {
     if (this.#settled !== undefined) return [];
     // A rejected message must not be handed out again, so the settling script always runs before the poll.
     return this.#plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
+  }
+
+  get moves(): number {
+    return this.#plan.moves;
   }
 
   /** What the script of a reclaim poll is to acknowledge. */
@@ -297,6 +304,7 @@ function reclaimPoll(
         Math.floor(untilMs),
         newIncarnation(),
         settling.acks,
+        settling.moves > 0 ? 1 : 0,
       ],
     },
     decode(reply) {
@@ -319,7 +327,7 @@ function reclaimPoll(
         ackWaitMs: asNumber(ackWait),
         maxMessageBytes: asNumber(maxBytes),
         maxDeliveries: asNumber(most),
-        incarnation: asText(incarnation),
+        incarnation: readIncarnation(incarnation),
       };
       cache.setGroup(stream, group, settings);
       const reader = new DeliveryReader(leaseFormat(stream.name, group, settings.incarnation), consumer);

@@ -97,15 +97,14 @@ export async function deleteMessage(stream: EventStream, id: string): Promise<vo
   ]);
   const settings = asMap(unwrap(config));
   const groups = decodeGroupFacts(unwrapOfStream(stream, infos)).filter(({ name }) => settings.has(`againDue:${name}`));
-  const calls = [];
-  for (let i = 0; i < groups.length; i += GROUPS_AT_ONCE) {
-    const some = groups.slice(i, i + GROUPS_AT_ONCE);
-    const ofGroups = some.flatMap(({ name }) => [keys.again(name), keys.againDue(name)]);
-    calls.push({ script: deleteMessageScript, keys: ofGroups, args: [id] });
+  let deleted = 0;
+  // The stream with the last of them: after a crash in between the request can be repeated.
+  for (let i = 0; i === 0 || i < groups.length; i += GROUPS_AT_ONCE) {
+    const ofGroups = groups.slice(i, i + GROUPS_AT_ONCE).flatMap(({ name }) => [keys.again(name), keys.againDue(name)]);
+    const isLast = i + GROUPS_AT_ONCE >= groups.length;
+    const call = { script: deleteMessageScript, keys: [keys.stream, ...ofGroups], args: [id, isLast ? 1 : 0] };
+    deleted += asNumber(await redis.send(call));
   }
-  // The stream last: after a crash in between the request can be repeated.
-  const outcomes = await redis.pipeline([...calls, ["XDEL", keys.stream, id]]);
-  const deleted = outcomes.reduce((sum: number, outcome) => sum + asNumber(unwrap(outcome)), 0);
   if (deleted === 0) throw unknownMessage(stream, id);
 }
 

@@ -6,7 +6,7 @@ import { listDelayedScript } from "../scripts/list-delayed.lua.ts";
 import { listPendingScript } from "../scripts/list-pending.lua.ts";
 import { sendToGroup } from "./missing.ts";
 import type { Page } from "./page.ts";
-import { GROUP_DEFAULTS } from "./settings.ts";
+import { GROUP_DEFAULTS, readIncarnation } from "./settings.ts";
 import type { EventStream } from "./stream.ts";
 
 /** What a group has in hand, and what is to come back to it. */
@@ -74,7 +74,7 @@ export async function listPending(
     args: [group, consumer, minIdleMs, limit, ...start, GROUP_DEFAULTS.ackWaitMs, LOOK],
   });
   const [entries, incarnation, where, last = null] = asArray(reply);
-  const format = leaseFormat(stream.name, group, asText(incarnation));
+  const format = leaseFormat(stream.name, group, readIncarnation(incarnation));
   const items = asArray(entries).map((row) => decodePendingEntry(row, format));
   if (where === "end") return { items, next: null };
   return { items, next: where === "side" ? againCursor(asText(last)) : asText(last) };

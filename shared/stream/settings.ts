@@ -101,6 +101,11 @@ export function newIncarnation(): string {
   return crypto.randomUUID().slice(0, 8);
 }
 
+/** An incarnation as a script read it; "" for none, and for what another client has written there. */
+export function readIncarnation(reply: Reply | undefined): string {
+  return typeof reply === "string" && /^[0-9a-f]{8}$/.test(reply) ? reply : "";
+}
+
 /** What a PUT names: absent is unchanged, null is back to the default. */
 export type Patch<Fields extends string> = { readonly [Field in Fields]?: string | number | null | undefined };
 

@@ -30,6 +30,7 @@ export async function inSteps(
   step: (max: number, ...selection: ["ids", ...string[]] | ["range", string, string]) => Promise<StepResult>,
 ): Promise<Progress> {
   let [count, last] = [0, after ?? null];
+  if (after === LAST_ID && !("ids" in which)) return { count, next: null };
   const ids = "ids" in which ? [...new Set(which.ids)] : [];
   for (let steps = 0; steps < MAX_STEPS && count < limit; steps++) {
     const rest = last === null ? ids : ids.slice(ids.indexOf(last) + 1);

@@ -51,7 +51,8 @@ export class AnswerCheck {
     if (operation === undefined) return [{ rule: "no such route is 404", detail: `answered ${answer.status}` }];
     const declared = operation.responses[answer.status];
     if (declared === undefined) return [{ rule: "status is declared", detail: `${answer.status} is not` }];
-    const [mediaType] = Object.keys(declared.content ?? {});
+    const mediaTypes = Object.keys(declared.content ?? {});
+    const mediaType = mediaTypes.find((one) => one === typeOf(answer)) ?? mediaTypes[0];
     if (mediaType === undefined || method === "HEAD") {
       return answer.text === "" ? [] : [{ rule: "no body", detail: `got ${answer.text.slice(0, 100)}` }];
     }

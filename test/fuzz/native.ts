@@ -89,7 +89,6 @@ function keysOf({ keys, group }: Place): readonly string[] {
     keys.againDue(group),
     keys.deadIndex(group),
     keys.clock,
-    keys.once("k0"),
   ];
 }
 

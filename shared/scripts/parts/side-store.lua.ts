@@ -114,7 +114,8 @@ end
 function addToSideStore(keys, group, entries)
   if #entries == 0 then return end
   local settings = call('HMGET', keys.config, 'incarnation:' .. group, 'againDue:' .. group, 'incarnation')
-  local incarnation = (settings[1] or settings[3] or ''):sub(1, 8)
+  -- Another client may have written anything there; what stands in a side id must not end it.
+  local incarnation = (settings[1] or settings[3] or ''):match('^[%w-]*'):sub(1, 8)
   local last = try('HINCRBY', keys.config, 'againSequence:' .. group, #entries)
   if type(last) == 'table' then
     -- Another client has written something else there: on from the time, which is beyond all that was.
