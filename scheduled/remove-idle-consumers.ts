@@ -11,7 +11,7 @@ const EVERY_MS = 3_600_000;
  * Names that are made up for each poll may come by thousands a minute: a group with more consumers than that is looked at
  * in every run, and those that hold nothing go sooner. They lose nothing by it: the next poll makes them anew.
  */
-const CROWD = { consumers: 1_000, idleMs: 60_000 } as const;
+export const CROWD = { consumers: 1_000, idleMs: 60_000 } as const;
 /** Consumers that one step removes: about 10 ms of Redis' time. */
 const AT_ONCE = 2_500;
 

@@ -1,4 +1,5 @@
 import { isTrimmed, isWatched } from "../shared/stream/settings.ts";
+import { CROWD } from "./remove-idle-consumers.ts";
 import type { SurveyedStream } from "./survey.ts";
 
 const MINUTE_MS = 60_000;
@@ -11,7 +12,9 @@ const MAX_WAIT_MS = { unwatched: 15 * MINUTE_MS, watched: 5 * MINUTE_MS };
  * @param firing whether an alert on one of its groups does
  */
 export function nextVisitMs({ groups, config }: SurveyedStream, nowMs: number, firing: boolean): number {
-  const hasWork = groups.some(({ pending, hasSideStore }) => pending > 0 || hasSideStore);
+  const hasWork = groups.some(
+    ({ pending, hasSideStore, consumers }) => pending > 0 || hasSideStore || consumers > CROWD.consumers,
+  );
   const isBehind = groups.some(({ lag }) => lag !== 0);
   if (hasWork || firing || (isTrimmed(config) && isBehind)) return nowMs;
   const quietSinceMs = Math.max(0, ...groups.map(({ lastDeliveredMs }) => lastDeliveredMs));

@@ -1,8 +1,8 @@
 import { leaseFormat } from "../lease.ts";
 import { decodeEntry, type Entry } from "../message.ts";
-import { type Outcome, type Reply, ReplyError, type RunOptions } from "../redis/connection.ts";
+import type { Reply, RunOptions } from "../redis/connection.ts";
 import type { Call } from "../redis/redis.ts";
-import { asArray, asArrayOrEmpty, asNumber, asText } from "../redis/reply.ts";
+import { asArray, asArrayOrEmpty, asNumber } from "../redis/reply.ts";
 import { reclaimPollScript } from "../scripts/reclaim-poll.lua.ts";
 import { BATCH_BYTES, DeliveryReader, roomFor } from "./delivery.ts";
 import { inTime, type Waiting } from "./in-time.ts";
@@ -11,16 +11,8 @@ import { groupError } from "./missing.ts";
 import { isReclaimPoll, lookOf, nextPoll, readPollState, writePollState } from "./poll-state.ts";
 import { decodeGap, type Gap, GROUP_DEFAULTS, newIncarnation, readIncarnation } from "./settings.ts";
 import type { CachedGroup, SettingsCache } from "./settings-cache.ts";
-import {
-  both,
-  latestAcked,
-  planSettle,
-  type Settled,
-  type SettlePlan,
-  type SettleRequest,
-  settleRest,
-  withSettled,
-} from "./settle.ts";
+import { latestAcked, planSettle, type Settled, type SettleRequest } from "./settle.ts";
+import { Settling } from "./settling.ts";
 import { type EventStream, groupKeys } from "./stream.ts";
 
 export interface ConsumeRequest extends SettleRequest {
@@ -96,7 +88,7 @@ export async function consume(
   const look = lookOf(state, nowMs);
 
   const settling = new Settling(stream, group, plan);
-  await settling.aheadOf(settings);
+  await settling.aheadOf(request, settings);
   const polling = wasReclaim
     ? reclaimInTime(stream, group, { request, context, look, settling })
     : sendPoll(stream, fastPoll(stream, group, request, settings, nowMs), settling);
@@ -113,95 +105,6 @@ export async function consume(
   const { pollAfterMs } = next;
   const batch = { messages, settled, ackWaitMs, pollState: writePollState(next.state), pollAfterMs };
   return gap === null ? batch : { ...batch, gap };
-}
-
-/** What one step of settling surely takes: see `STEP_BYTES` of `scripts/parts/message-size.lua.ts`. */
-const SURE = { moves: 8, bytes: 2 * 1024 * 1024 } as const;
-
-/** The settling part of a poll, which is done once. */
-class Settling {
-  readonly #stream: EventStream;
-  readonly #group: string;
-  readonly #plan: SettlePlan;
-  #settled: Settled | undefined;
-  #areAcksMade = false;
-  #handedOutBeside = false;
-
-  constructor(stream: EventStream, group: string, plan: SettlePlan) {
-    this.#stream = stream;
-    this.#group = group;
-    this.#plan = plan;
-  }
-
-  get settled(): Settled {
-    return this.#settled ?? this.#plan.decode([]).settled;
-  }
-
-  /** The calls to send before the poll. */
-  get calls(): readonly Call[] {
-    if (this.#settled !== undefined) return [];
-    // A rejected message must not be handed out again, so the settling script always runs before the poll.
-    return this.#plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
-  }
-
-  get moves(): number {
-    return this.#plan.moves;
-  }
-
-  /** What the script of a reclaim poll is to acknowledge. */
-  get acks(): string {
-    return this.#areAcksMade ? "" : this.#plan.uncertain.argument;
-  }
-
-  /** Settles in round trips of its own what may be too much for one step. */
-  async aheadOf(settings: CachedGroup | undefined): Promise<void> {
-    const { moves, calls } = this.#plan;
-    if (moves <= SURE.moves || moves * (settings?.maxMessageBytes ?? SURE.bytes) <= SURE.bytes) return;
-    const outcomes = await this.#stream.redis.pipeline(calls);
-    await this.#takeSettled(outcomes);
-    const refused = outcomes.find((outcome) => outcome instanceof ReplyError);
-    if (refused !== undefined) throw this.told(await groupError(this.#stream, this.#group, refused));
-  }
-
-  /**
-   * Takes what the calls and the poll after them were answered.
-   * @returns the poll's answer
-   * @throws {ReplyError} what Redis answered instead, to the poll or a call before it
-   */
-  async take(outcomes: readonly Outcome[]): Promise<Reply> {
-    const [before, poll = null] = [outcomes.slice(0, -1), outcomes.at(-1)];
-    if (this.#settled === undefined) await this.#takeSettled(before);
-    const refused = before.find((outcome) => outcome instanceof ReplyError);
-    this.#handedOutBeside = refused !== undefined && !(poll instanceof ReplyError);
-    if (refused !== undefined) throw refused;
-    if (poll instanceof ReplyError) throw poll;
-    // When Redis refused the script new messages, it answers Redis' words, so that its commands still count.
-    if (Array.isArray(poll) && poll[0] === "refused") {
-      this.takeAcks(poll[2], poll[3]);
-      throw new ReplyError(asText(poll[1]));
-    }
-    return poll;
-  }
-
-  /** Takes what a reclaim poll acknowledged. */
-  takeAcks(acked: Reply | undefined, foreign: Reply | undefined): void {
-    if (this.#areAcksMade) return;
-    this.#areAcksMade = true;
-    this.#settled = both(this.#plan.uncertain.decode(acked, foreign), this.settled);
-  }
-
-  /** An error that ends the poll, with what was done all the same. */
-  told(error: unknown): unknown {
-    if (this.#settled === undefined) return error;
-    const beside = this.#handedOutBeside ? "; what was handed out beside comes again when its leases end" : "";
-    return withSettled(error, this.#settled, beside);
-  }
-
-  async #takeSettled(outcomes: readonly Outcome[]): Promise<void> {
-    const first = this.#plan.decode(outcomes);
-    this.#settled = first.settled;
-    this.#settled = await settleRest(this.#stream, this.#group, first);
-  }
 }
 
 async function sendPoll({ redis }: EventStream, poll: Poll, settling: Settling): Promise<Handed> {
