@@ -45,6 +45,7 @@ if minIdleMs < ackWaitMs and not force then return reply({ 'needs-force', ackWai
 local largest = largestMessage(settings[3], settings[4])
 local choice = newChoice(tonumber(ARGV[5]), tonumber(ARGV[6]), maxDeliveries, largest)
 choice.handed = tonumber(ARGV[10])
+local reading = newReading(ANSWER_BYTES, largest, 64)
 
 -- Force may break a running lease, but not that of a last delivery: it may still be acknowledged.
 local function mayTake(entry, left)
@@ -102,7 +103,7 @@ local chosenAside, spentAside, isCut = {}, {}, false
 if #sideMembers > 0 and not choice.alone and choice.handed < choice.room then
   local some = { unpack(sideMembers, 1, math.min(#sideMembers, choice.room - choice.handed + POISON_AT_ONCE)) }
   local entries
-  entries, isCut = readSideStore(keys, some, largest)
+  entries, isCut = readSideStore(keys, some, reading)
   chosenAside, spentAside = choose(choice, entries)
 end
 if #poison + #spentAside > 0 then
@@ -111,7 +112,7 @@ if #poison + #spentAside > 0 then
   deadLetterAll(keys, group, poison)
   deadLetterAside(keys, group, spentAside)
 end
-local claimed, earlier, isTooLarge = claim(keys, group, consumer, chosen, choice)
+local claimed, earlier, isTooLarge = claim(keys, group, consumer, chosen, choice, reading)
 local due = handOutAside(keys, chosenAside, consumer, nowMs + ackWaitMs)
 indexDeadLetters(keys)
 if left or isTooLarge or isCut or choice.alone or choice.handed >= choice.room then nextCursor = '' end

@@ -58,6 +58,7 @@ local maxMessageBytes = largestMessage(settings[3], settings[7])
 local againDueMs = numberOf(settings[5])
 local choice = newChoice(tonumber(ARGV[3]), tonumber(ARGV[4]), maxDeliveries, maxMessageBytes)
 local room = choice.room
+local reading = newReading(ANSWER_BYTES, maxMessageBytes, 64)
 local more = false
 
 -- A gap is told until something after it is acknowledged.
@@ -125,7 +126,7 @@ if againDueMs and hasRoom() and (recover or nowMs >= againDueMs) then
       if not isOwn[member] then members[#members + 1] = member end
     end
   end
-  local entries, isCut = readSideStore(keys, members, maxMessageBytes)
+  local entries, isCut = readSideStore(keys, members, reading)
   isAsideEmpty = #entries == 0 and #members < wanted
   local leftAside
   takenAside, spentAside, leftAside = choose(choice, entries)
@@ -140,7 +141,7 @@ if #poison + #spentAside > 0 then
   more = more or leftPoison ~= nil
   deadLetterAside(keys, group, spentAside)
 end
-local again, earlier, isTooLarge = claim(keys, group, consumer, chosen, choice)
+local again, earlier, isTooLarge = claim(keys, group, consumer, chosen, choice, reading)
 -- A message handed out alone leaves room: others may be waiting.
 more = more or choice.alone or isTooLarge
 due = handOutAside(keys, takenAside, consumer, nowMs + ackWaitMs)
@@ -167,17 +168,33 @@ local function soonest(ms) againInMs = math.min(againInMs or ms, math.max(0, ms)
 if againDueMs then soonest(againDueMs - nowMs) end
 if choice.handed > 0 then soonest(ackWaitMs) end
 
-local fresh = false
+-- New messages, as many as there is room for, by what they weigh.
+local fresh = {}
+local function readNew(count)
+  local read = try('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', keys.stream, '>')
+  if not read or read.err then return 0, read and read.err end
+  local entries = read[1][2]
+  for _, entry in ipairs(entries) do
+    fresh[#fresh + 1] = entry
+    reading.add(entry[2])
+  end
+  return #entries
+end
 if hasRoom() and #due == 0 then
-  fresh = try('XREADGROUP', 'GROUP', group, consumer, 'COUNT', room - choice.handed, 'STREAMS', keys.stream, '>')
-  if fresh and fresh.err then
-    if choice.handed == 0 then return reply({ 'refused', fresh.err, acked, foreign }) end
-    fresh = false
+  local wanted = room - choice.handed
+  local count = reading.next(wanted)
+  more = more or count == 0
+  while count > 0 do
+    local got, refused = readNew(count)
+    if refused and choice.handed + #fresh == 0 then return reply({ 'refused', refused, acked, foreign }) end
+    if got < count then break end
+    count = reading.next(wanted - #fresh)
+    more = more or (count == 0 and #fresh < wanted)
   end
 end
 -- Another client has made the group, or an earlier version. A full Redis may refuse it: then these leases go without.
 local incarnation = settings[10] or ''
-if incarnation == '' and choice.handed + #(fresh and fresh[1][2] or {}) > 0 then
+if incarnation == '' and choice.handed + #fresh > 0 then
   local noted = try('HSETNX', keys.config, 'incarnation:' .. group, ARGV[11])
   if noted == 1 then incarnation = ARGV[11] end
 end
@@ -190,7 +207,6 @@ if firstHolder ~= firstBefore then
     call('HDEL', keys.config, 'held:' .. group)
   end
 end
-fresh = fresh and fresh[1][2] or {}
 if #fresh > 0 then
   soonest(ackWaitMs)
   -- After a seek back, this read takes over what was handed out above, as delivery 1: that one counts.

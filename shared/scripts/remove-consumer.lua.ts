@@ -54,7 +54,7 @@ local members, isCut, entries = {}, false, {}
 if settings[2] then
   members, isCut = inHandOf(keys, consumer, PAGE)
   local isLarge
-  entries, isLarge = readSideStore(keys, members, largestMessage(settings[3], settings[4]))
+  entries, isLarge = readSideStore(keys, members, newReading(STEP_BYTES, largestMessage(settings[3], settings[4]), 4))
   isCut = isCut or isLarge
 end
 if target == '' then

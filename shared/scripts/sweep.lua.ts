@@ -109,7 +109,7 @@ if settings[4] then
   end
   if #spent > 0 then
     local some = { unpack(spent, 1, math.min(#spent, maxPoison)) }
-    local poison, isCut = readSideStore(keys, some, largestMessage(settings[6], settings[7]))
+    local poison, isCut = readSideStore(keys, some, newReading(STEP_BYTES, largestMessage(settings[6], settings[7]), 4))
     more = more or isCut or #spent > maxPoison
     if #poison > 0 then checkDeadLetters(keys) end
     deadLetterAside(keys, group, poison)

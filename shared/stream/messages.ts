@@ -13,9 +13,6 @@ import type { Page } from "./page.ts";
 import { type Position, rangeBound } from "./position.ts";
 import type { EventStream } from "./stream.ts";
 
-/** A page of messages holds at most about this much: Upstash refuses to send a reply above 10 MB. */
-const PAGE_BYTES = 8 * 1024 * 1024;
-
 export interface ReadQuery {
   readonly start?: Position | undefined;
   readonly end?: Position | undefined;
@@ -52,7 +49,7 @@ export function rangeCall(key: string, config: string, { start, end, order, curs
   return {
     script: readRangeScript,
     keys: [key, config],
-    args: [command, ...bounds, limit, PAGE_BYTES],
+    args: [command, ...bounds, limit],
   };
 }
 

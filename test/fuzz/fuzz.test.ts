@@ -22,7 +22,8 @@ test.each(TARGETS)(
       const deadlineMs = Date.now() + SECONDS_EACH * 1_000;
       const { faults, requests } = await fuzz(target, { seed, requests: 1_000_000, deadlineMs });
       expect(faults.map(({ text }) => text)).toEqual([]);
-      expect(requests).toBeGreaterThan(100);
+      // However busy the machine is.
+      expect(requests).toBeGreaterThan(20);
     } finally {
       await target.stop();
     }

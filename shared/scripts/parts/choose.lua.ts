@@ -12,13 +12,13 @@ export const choose = definePart(
   /* lua */ `
 POISON_AT_ONCE = 20
 
--- A batch's room in entries and bytes, how many are chosen, and whether that is a last permitted delivery, which goes
+-- A batch's room, how many are chosen, and whether that is a last permitted delivery, which goes
 -- alone. Each choice takes as much poison as one step may copy.
 function newChoice(room, bytes, maxDeliveries, largestBytes)
   local poisonLeft = fitting(POISON_AT_ONCE, STEP_BYTES, largestBytes)
   return {
-    room = fitting(room, bytes, largestBytes), bytes = bytes, largestBytes = largestBytes, maxDeliveries = maxDeliveries,
-    handed = 0, alone = false, poisonLeft = poisonLeft,
+    room = fitting(room, bytes, largestBytes), maxDeliveries = maxDeliveries, handed = 0, alone = false,
+    poisonLeft = poisonLeft,
   }
 end
 
@@ -45,11 +45,11 @@ end
 
 -- Charges the delivery, starts the lease, reads the payload. XCLAIM drops entries whose payload is gone
 -- from its answer and the PEL: recorded in the same step.
+-- @param reading what the answer may still weigh
 -- @return the entries with their payloads, and their deliveries so far; and whether some were too large for one answer and
 --         are left as they were
-function claim(keys, group, consumer, chosen, choice)
+function claim(keys, group, consumer, chosen, choice, reading)
   local claimed, earlier, taken = {}, {}, 0
-  local reading = newReading(choice.bytes, choice.largestBytes, 32)
   local count = #chosen > 0 and reading.next(#chosen) or 0
   while count > 0 do
     local ids, byId = {}, {}

@@ -8,6 +8,7 @@ export const messageSize = definePart(
   [
     "DEFAULT_MAX_MESSAGE_BYTES",
     "STEP_BYTES",
+    "ANSWER_BYTES",
     "MAX_FREED_BYTES",
     "largestMessage",
     "fitting",
@@ -20,6 +21,8 @@ export const messageSize = definePart(
 DEFAULT_MAX_MESSAGE_BYTES = 65536
 -- What one step may copy: Redis must not be held up, however large messages are (written as JSON: 8 ms a MiB).
 STEP_BYTES = 2 * 1024 * 1024
+-- What one step answers: each payload goes from Redis into Lua and back (7 ms a MiB).
+ANSWER_BYTES = 3 * 1024 * 1024
 -- What one step frees at most.
 MAX_FREED_BYTES = 128 * 1024 * 1024
 

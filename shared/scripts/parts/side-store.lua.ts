@@ -153,11 +153,10 @@ local function postpone(keys, entries)
 end
 
 -- Reads the payloads of members into entries, as many as one step may copy; drops the members that have none.
--- @param largest how large a message may be
+-- @param reading what the step may still read
 -- @return the entries that have one, and whether some members were left out
-function readSideStore(keys, members, largest)
+function readSideStore(keys, members, reading)
   local found, orphans, unreadable, taken = {}, {}, {}, 0
-  local reading = newReading(STEP_BYTES, largest, 4)
   local count = #members > 0 and reading.next(#members) or 0
   while count > 0 do
     local entries, sides = {}, {}
