@@ -1,5 +1,6 @@
 import { decodeTrimmed, trimCall } from "../shared/stream/retention.ts";
 import { isTrimmed } from "../shared/stream/settings.ts";
+import type { EventStream } from "../shared/stream/stream.ts";
 import type { Step } from "./collector.ts";
 import type { SurveyedStream } from "./survey.ts";
 
@@ -11,19 +12,22 @@ export function trim(streams: readonly SurveyedStream[], nowMs: number): Step[] 
   return streams
     .filter(({ config }) => isTrimmed(config))
     .map(({ stream, groups }) => {
-      const step: Step = {
-        stream: stream.name,
-        atOnce: AT_ONCE,
-        call: trimCall(
-          stream,
-          groups.map(({ name }) => name),
-          nowMs,
-        ),
-        done(reply) {
-          const { trimmed, deadLettered, dropped, more } = decodeTrimmed(reply);
-          return { counts: { trimmed, deadLettered, dropped }, ...(more && { next: step }) };
-        },
-      };
-      return step;
+      const names = groups.map(({ name }) => name);
+      return trimStep(stream, names, nowMs);
     });
+}
+
+function trimStep(stream: EventStream, groups: readonly string[], nowMs: number): Step {
+  const step: Step = {
+    stream: stream.name,
+    atOnce: AT_ONCE,
+    call: trimCall(stream, groups, nowMs),
+    done(reply) {
+      const { trimmed, deadLettered, dropped, more, unnamed } = decodeTrimmed(reply);
+      // Groups that came since the survey.
+      const next = unnamed.length === 0 ? step : trimStep(stream, [...groups, ...unnamed], nowMs);
+      return { counts: { trimmed, deadLettered, dropped }, ...(more && { next }) };
+    },
+  };
+  return step;
 }

@@ -164,6 +164,7 @@ const READS = new Set([
   "EXISTS",
   "GET",
   "HGETALL",
+  "HKEYS",
   "HMGET",
   "LRANGE",
   "PING",

@@ -16,7 +16,7 @@ import { sideStore } from "./parts/side-store.lua.ts";
  *       the caller has been handed already, where to begin ('-' or a cursor among Redis' pending entries, or 'side'),
  *       how many to look at, then ids, if named
  * Returns { 'claimed', now (ms), { id, fields } each, their deliveries so far, { side id, id, deliveries so far, fields } each,
- *           where to go on ('' at the end), the group's incarnation } | { 'needs-force', ackWaitMs } | { 'late', now }
+ *           where to go on ('' at the end, 'named' when more ids may be named), the group's incarnation } | { 'needs-force', ackWaitMs } | { 'late', now }
  */
 export const claimScript = defineScript(
   "claim",
@@ -60,6 +60,7 @@ end
 -- The score is minus the lease's end; it began, or was extended, ackWaitMs before.
 local function considerSide(member, score)
   local entry, left = readMember(member), -tonumber(score) - nowMs
+  if not entry then return end
   entry.idleMs = ackWaitMs - left
   if mayTake(entry, left) then sideMembers[#sideMembers + 1] = member end
 end
@@ -76,7 +77,7 @@ local function findNamed()
     end
   end
   for _, entry in ipairs(hasSideStore and inHandOfMessages(keys, ids) or {}) do considerSide(entry.member, entry.score) end
-  return ''
+  return 'named'
 end
 
 local function findIdle(cursor, slice)

@@ -29,7 +29,8 @@ local deleted, more = 0, false
 local function indexed(from, to, found)
   for _, text in ipairs(call('ZRANGEBYLEX', keys.deadIndex, from, to, 'LIMIT', 0, PAGE)) do
     local letter, message = text:match('^d (%S+) (%S+)$')
-    found[#found + 1] = { message, letter }
+    -- Anything else is another client's.
+    if letter then found[#found + 1] = { message, letter } end
   end
   return found
 end

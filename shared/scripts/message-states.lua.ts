@@ -1,5 +1,6 @@
 import { defineReadingScript } from "../redis/script.ts";
 import { ids } from "./parts/ids.lua.ts";
+import { messageSize } from "./parts/message-size.lua.ts";
 import { orderedIds } from "./parts/ordered-id.lua.ts";
 import { pending } from "./parts/pending.lua.ts";
 import { redisTime } from "./parts/redis-time.lua.ts";
@@ -15,7 +16,7 @@ import { xinfo } from "./parts/xinfo.lua.ts";
  */
 export const messageStatesScript = defineReadingScript(
   "message-states",
-  [ids, orderedIds, pending, redisTime, sideStore, xinfo],
+  [ids, messageSize, orderedIds, pending, redisTime, sideStore, xinfo],
   /* lua */ `
 -- Dead letters looked at for each group.
 local MAX_COPIES = 10
@@ -44,6 +45,7 @@ local function addPending(group)
   })
 end
 
+local bytes = 0
 local function addSideStore(group, keys)
   local inHand = {}
   for _, entry in ipairs(inHandOfMessages(keys, { id })) do
@@ -53,7 +55,10 @@ local function addSideStore(group, keys)
     })
   end
   for _, side in ipairs(sideIdsOf(keys, id)) do
+    -- Of very many copies some are left out.
+    if bytes >= STEP_BYTES then break end
     local payload = not inHand[side] and call('HGET', keys.again, side)
+    bytes = bytes + #(payload or '')
     local entry = { side = side }
     if payload and readPayload(entry, payload) then
       entry.deliveries, entry.consumer = entry.payload.deliveries, entry.payload.consumer
@@ -70,8 +75,9 @@ end
 local function addDead(group, keys)
   local start = 'm ' .. ordered(id)
   for _, text in ipairs(call('ZRANGEBYLEX', keys.deadIndex, '[' .. start .. ' ', '(' .. start .. '!', 'LIMIT', 0, MAX_COPIES)) do
-    local letterId = unordered(text:sub(#start + 2))
-    local letter = call('XRANGE', keys.dead, letterId, letterId)[1]
+    local letterId = text:sub(#start + 2):match('^%d+%-%d+$')
+    letterId = letterId and unordered(letterId)
+    local letter = letterId and call('XRANGE', keys.dead, letterId, letterId)[1]
     if letter then
       local fields = {}
       for i = 1, #letter[2], 2 do fields[letter[2][i]] = letter[2][i + 1] end

@@ -27,13 +27,14 @@ local SPARE_PART, MAX_SPARE = 0.1, 100
 local stream, config, once = KEYS[1], KEYS[2], KEYS[3]
 local largest, fingerprint, messages, short = tonumber(ARGV[2]), ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
 local count = #messages
-local limit, windowMs, incarnation, maxLength = tonumber(ARGV[3]), ARGV[4], '', nil
+local limit, windowMs, incarnation, maxLength, largestEver = tonumber(ARGV[3]), ARGV[4], '', nil, nil
 
 if ARGV[1] == '1' then
-  local settings = call('HMGET', config, 'maxMessageBytes', 'dedupeWindowMs', 'incarnation', 'maxLength', 'unfinished')
+  local settings = call('HMGET', config, 'maxMessageBytes', 'dedupeWindowMs', 'incarnation', 'maxLength', 'unfinished',
+    'largestMessageBytes')
   limit = numberOf(settings[1], limit)
   windowMs = math.max(1, numberOf(settings[2], windowMs))
-  incarnation = settings[3] or ''
+  incarnation, largestEver = settings[3] or '', settings[6]
   if (settings[5] or 'keep') == 'keep' then maxLength = numberOf(settings[4]) end
   if maxLength and maxLength < 1 then maxLength = nil end
 end
@@ -76,8 +77,9 @@ if maxLength then
   if length > 0 and length + count > maxLength then
     local groups, watermark = findNeeded(stream)
     local spare = math.min(MAX_SPARE, math.floor(maxLength * SPARE_PART))
-    local took, more = trimToLength(stream, math.max(0, maxLength - count - spare), watermark, 10000, true,
-      fitting(100, STEP_BYTES, limit))
+    local most = largestMessage(limit, largestEver)
+    local took, more = trimToLength(stream, math.max(0, maxLength - count - spare), watermark,
+      fitting(10000, MAX_FREED_BYTES, most), true, fitting(100, STEP_BYTES, most))
     length = length - took
     if length > 0 and length + count > maxLength and not more then
       for _, group in ipairs(groups) do

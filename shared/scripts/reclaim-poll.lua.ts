@@ -18,8 +18,8 @@ import { sideStore } from "./parts/side-store.lua.ts";
  * ARGV: group, consumer, batch size, bytes per batch, defaults of ackWaitMs and maxDeliveries, pending entries to look at,
  *       1 to recover what this consumer holds already, latest id that was acknowledged or '', until when (ms, by Redis'
  *       clock) this may run: whoever asked has given up by then, and nobody would get what it charges; the group's
- *       incarnation, should it have none yet; what to acknowledge first: see parts/acknowledge.lua.ts; 1 to hand out
- *       nothing where a key that settling needs holds another type of value
+ *       incarnation, should it have none yet; what to acknowledge first: see parts/acknowledge.lua.ts; ids and
+ *       side ids of what the request settles beside, as JSON ('': none)
  * Returns { now (ms), acked, numbers of the acknowledged that are of another group, ackWaitMs, maxMessageBytes, maxDeliveries, expired: { id, fields } each, their deliveries so far,
  *           due: { side id, id, deliveries so far, fields } each, new: { id, fields } each, 1 if more is waiting, the gap
  *           as JSON or '', in how many ms something may be there to be handed out again (-1: nothing known),
@@ -42,10 +42,12 @@ local group, consumer, recover = ARGV[1], ARGV[2], ARGV[8] == '1'
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
   'look:' .. group, 'againDue:' .. group, 'gap:' .. group, 'largestMessageBytes', 'held:' .. group,
   'ackWaitBefore:' .. group, 'incarnation:' .. group, 'incarnation')
--- The script that settled before this one has been refused then.
-if ARGV[13] == '1' then
+-- What the request itself settles is not handed out beside. Nothing is, where a key of another type has refused that.
+local isMoving = {}
+if ARGV[13] ~= '' then
   checkDeadLetters(keys)
   checkSideStore(keys)
+  for _, id in ipairs(cjson.decode(ARGV[13])) do isMoving[id] = true end
 end
 local acked, foreign = acknowledge(keys, group, ARGV[12], settings[10])
 local nowMs = redisNowMs(keys.clock, keys.stream)
@@ -75,7 +77,7 @@ local chosen, poison, seen = {}, {}, {}
 local function take(candidates)
   local fresh = {}
   for _, entry in ipairs(candidates) do
-    if not seen[entry.id] then
+    if not seen[entry.id] and not isMoving[entry.id] then
       seen[entry.id] = true
       fresh[#fresh + 1] = entry
     end
@@ -118,16 +120,17 @@ local due, spentAside, takenAside = {}, {}, {}
 local isAsideEmpty = false
 if againDueMs and hasRoom() and (recover or nowMs >= againDueMs) then
   local wanted = room - choice.handed + POISON_AT_ONCE
-  local members = recover and inHandOf(keys, consumer, wanted) or {}
-  local isOwn = {}
-  for _, member in ipairs(members) do isOwn[member] = true end
-  if #members < wanted then
-    for _, member in ipairs(dueMembers(keys.due, nowMs, wanted - #members)) do
-      if not isOwn[member] then members[#members + 1] = member end
+  local members, isKnown = {}, {}
+  local function add(some)
+    for _, member in ipairs(some) do
+      if not isKnown[member] and not isMoving[member:match('^%S*')] then members[#members + 1] = member end
+      isKnown[member] = true
     end
   end
+  if recover then add((inHandOf(keys, consumer, wanted))) end
+  if #members < wanted then add(dueMembers(keys.due, nowMs, wanted - #members)) end
   local entries, isCut = readSideStore(keys, members, reading)
-  isAsideEmpty = #entries == 0 and #members < wanted
+  isAsideEmpty = #entries == 0 and #members < wanted and not isCut and next(isMoving) == nil
   local leftAside
   takenAside, spentAside, leftAside = choose(choice, entries)
   -- Keeps to the budget: new messages wait for the next poll.
@@ -194,7 +197,7 @@ if hasRoom() and #due == 0 then
 end
 -- Another client has made the group, or an earlier version. A full Redis may refuse it: then these leases go without.
 local incarnation = settings[10] or ''
-if incarnation == '' and choice.handed + #fresh > 0 then
+if incarnation == '' then
   local noted = try('HSETNX', keys.config, 'incarnation:' .. group, ARGV[11])
   if noted == 1 then incarnation = ARGV[11] end
 end

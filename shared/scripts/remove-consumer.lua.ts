@@ -52,10 +52,11 @@ if #own == PAGE then return reply({ handedOver, 1 }) end
 -- What it has in hand of the side store.
 local members, isCut, entries = {}, false, {}
 if settings[2] then
-  members, isCut = inHandOf(keys, consumer, PAGE)
-  local isLarge
-  entries, isLarge = readSideStore(keys, members, newReading(STEP_BYTES, largestMessage(settings[3], settings[4]), 4))
-  isCut = isCut or isLarge
+  local isFull, isLarge, isDropped
+  members, isFull, isDropped = inHandOf(keys, consumer, PAGE)
+  entries, isLarge = readSideStore(keys, members, newReading(STEP_BYTES, largestMessage(settings[3], settings[4]), 1))
+  -- What cannot be read stays until its lease has ended: nothing else would be left to do.
+  isCut = (isFull or isLarge) and (#entries > 0 or isDropped)
 end
 if target == '' then
   local due, payloads, removed = {}, {}, {}

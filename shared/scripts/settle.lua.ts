@@ -33,7 +33,7 @@ local ackWaitMs = numberOf(settings[1], ARGV[2])
 local maxDeliveries = numberOf(settings[2], ARGV[3])
 local backoffMinMs = numberOf(settings[3], ARGV[4])
 local backoffMaxMs = math.max(backoffMinMs, numberOf(settings[4], ARGV[5]))
-local reading = newReading(STEP_BYTES, largestMessage(settings[6], settings[7]), 4)
+local reading = newReading(STEP_BYTES, largestMessage(settings[6], settings[7]), 1)
 local acked, foreign = acknowledge(keys, group, ARGV[7], settings[5])
 if ARGV[6] == '[]' then return reply({ acked, foreign, 0, 0, 0, 0, {}, {} }) end
 local nowMs = redisNowMs(keys.clock, keys.stream)

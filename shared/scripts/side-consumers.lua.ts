@@ -22,22 +22,48 @@ local settings = call('HMGET', config, 'ackWaitMs:' .. group, 'againDue:' .. gro
 if not settings[2] then return reply({ {} }) end
 local ackWaitMs, nowMs = numberOf(settings[1], ARGV[2]), redisNowMs(clock, stream)
 
+-- Names that have the same hash, at most.
+local SAME_HASH = 20
+
+-- nil for what another client has put there.
+local function nameOf(text) return text:match('^c (.+) %S+ %d+$') end
+
+-- @return how many of a score are of each name
+local function countByName(score)
+  local at, stop = ranksOf(due, score)
+  local lastName, counts = nameOf(call('ZRANGE', due, stop - 1, stop - 1)[1]), {}
+  while at < stop and #counts < SAME_HASH do
+    local name = nameOf(call('ZRANGE', due, at, at)[1])
+    -- Nearly always there is but one: no search for where it ends.
+    local ends = name == lastName and stop or rankFrom(due, at, stop, 'c ' .. (name or '') .. '!')
+    if name then counts[#counts + 1] = { name, ends - at } end
+    at = math.max(ends, at + 1)
+  end
+  return counts
+end
+
+-- Taking from the side store is work too. The latest side ids tell when that was.
+local function idleMsOf(consumer, score)
+  local members, idleMs = {}, math.huge
+  for _, text in ipairs(call('ZREVRANGEBYSCORE', due, score, score, 'LIMIT', 0, SAMPLE)) do
+    local side, deliveries = text:match(' (%S+) (%d+)$')
+    if side and nameOf(text) == consumer then members[#members + 1] = side .. ' ' .. deliveries .. ' h ' .. consumer end
+  end
+  for _, ends in ipairs(#members > 0 and call('ZMSCORE', due, unpack(members)) or {}) do
+    if ends then idleMs = math.min(idleMs, math.max(0, nowMs + ackWaitMs + tonumber(ends))) end
+  end
+  return idleMs < math.huge and idleMs or 0
+end
+
 -- By the hashes of their names, one after the other.
 local rows, from = {}, after == '' and asMs(INDEX.consumer) or '(' .. after
 for _ = 1, max do
   local found = call('ZRANGEBYSCORE', due, from, '(' .. asMs(INDEX.stop), 'WITHSCORES', 'LIMIT', 0, 1)
   if #found == 0 then return reply({ rows }) end
-  local consumer, score = found[1]:match('^c (.+) %S+ %d+$'), asMs(tonumber(found[2]))
-  -- Taking from the side store is work too. The latest side ids tell when that was.
-  local members, idleMs = {}, math.huge
-  for i, text in ipairs(call('ZREVRANGEBYSCORE', due, score, score, 'LIMIT', 0, SAMPLE)) do
-    local side, deliveries = text:match(' (%S+) (%d+)$')
-    members[i] = side .. ' ' .. deliveries .. ' h ' .. consumer
+  local score = asMs(tonumber(found[2]))
+  for _, counted in ipairs(countByName(score)) do
+    rows[#rows + 1] = { counted[1], counted[2], idleMsOf(counted[1], score) }
   end
-  for _, ends in ipairs(call('ZMSCORE', due, unpack(members))) do
-    if ends then idleMs = math.min(idleMs, math.max(0, nowMs + ackWaitMs + tonumber(ends))) end
-  end
-  rows[#rows + 1] = { consumer, call('ZCOUNT', due, score, score), idleMs < math.huge and idleMs or 0 }
   from = '(' .. score
 end
 return reply({ rows, from:sub(2) })

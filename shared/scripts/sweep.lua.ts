@@ -60,7 +60,8 @@ local function sort(rows)
       run = nil
     elseif entry.deliveries >= maxDeliveries then
       if #poison == maxPoison then return runs, poison, entry.id end
-      -- It leaves the PEL, so what is around it follows one another.
+      -- It may be too large for this step, and stay where it is.
+      run = nil
       poison[#poison + 1] = entry
     else
       if not run or run.holder ~= holder then
@@ -105,11 +106,12 @@ if settings[4] then
   pruneIndex(keys, MAX_INDEX, tonumber(ARGV[6]))
   local spent = {}
   for _, member in ipairs(call('ZRANGEBYSCORE', keys.due, '-' .. asMs(nowMs), '(0', 'LIMIT', 0, slice)) do
-    if readMember(member).deliveries >= maxDeliveries then spent[#spent + 1] = member end
+    local entry = readMember(member)
+    if entry and entry.deliveries >= maxDeliveries then spent[#spent + 1] = member end
   end
   if #spent > 0 then
     local some = { unpack(spent, 1, math.min(#spent, maxPoison)) }
-    local poison, isCut = readSideStore(keys, some, newReading(STEP_BYTES, largestMessage(settings[6], settings[7]), 4))
+    local poison, isCut = readSideStore(keys, some, newReading(STEP_BYTES, largestMessage(settings[6], settings[7]), 1))
     more = more or isCut or #spent > maxPoison
     if #poison > 0 then checkDeadLetters(keys) end
     deadLetterAside(keys, group, poison)

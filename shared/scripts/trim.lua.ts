@@ -241,6 +241,7 @@ local function dropAndTrim()
     return
   end
   -- What each group has pending of it is taken off one by one.
+  step = math.max(1, math.floor(step / #groups))
   max = math.max(step, math.floor(max / #groups))
   local lastGenerated, stages = streamInfo(stream)['last-generated-id'], {}
   for _, group in ipairs(groups) do stages[#stages + 1] = after(group.lastDelivered) end

@@ -83,12 +83,13 @@ export async function consume(
   const mayBeFast = settings !== undefined && settings.maxDeliveries > 1 && !request.recover;
   const plan = planSettle(stream, group, request, settings);
   // What moves messages may be refused, and then a poll must hand out nothing that its answer cannot carry: only a script can
-  // look first.
-  const wasReclaim = !mayBeFast || plan.moves > 0 || isReclaimPoll(state, nowMs);
+  // look first. And only a script can acknowledge by leases that may be of another group.
+  const needsScript = plan.moving !== "" || plan.uncertain.argument !== "";
+  const wasReclaim = !mayBeFast || needsScript || isReclaimPoll(state, nowMs);
   const look = lookOf(state, nowMs);
 
   const settling = new Settling(stream, group, plan);
-  await settling.aheadOf(request, settings);
+  await settling.ahead(settings);
   const polling = wasReclaim
     ? reclaimInTime(stream, group, { request, context, look, settling })
     : sendPoll(stream, fastPoll(stream, group, request, settings, nowMs), settling);
@@ -207,7 +208,7 @@ function reclaimPoll(
         Math.floor(untilMs),
         newIncarnation(),
         settling.acks,
-        settling.moves > 0 ? 1 : 0,
+        settling.moving,
       ],
     },
     decode(reply) {

@@ -126,7 +126,7 @@ export interface RedriveCursor {
 
 /** @returns undefined when the text was never `next` of a redrive */
 export function parseRedriveCursor(text: string): RedriveCursor | undefined {
-  const [, id = "", untilMs] = /^(\d{1,20}-\d{1,20})~(\d{1,15})$/.exec(text) ?? [];
+  const [, id = "", untilMs] = /^(\d{1,20}-\d{1,20})~(\d{1,16})$/.exec(text) ?? [];
   const after = parseEntryId(id);
   return after === undefined ? undefined : { after, untilMs: Number(untilMs) };
 }
@@ -139,7 +139,7 @@ export function parseRedriveCursor(text: string): RedriveCursor | undefined {
  */
 export async function redrive(stream: EventStream, group: string, request: Redrive): Promise<Progress> {
   const { ids, reason = "", type = "", detail = "", limit, cursor, dryRun = false } = request;
-  const untilMs = cursor?.untilMs ?? (ids === undefined ? await redisTimeMs(stream) : 0);
+  const untilMs = cursor?.untilMs ?? (ids === undefined ? await untilNow(stream, group) : 0);
   const which = ids === undefined ? { from: "-", to: String(untilMs) } : { ids };
   const { count, next } = await inSteps(which, cursor?.after, limit, async (max, ...selection) => {
     const args = [group, reason, type, detail, max, dryRun ? 1 : 0, ...selection];
@@ -150,9 +150,16 @@ export async function redrive(stream: EventStream, group: string, request: Redri
   return { count, next: next === null ? null : `${next}~${untilMs}` };
 }
 
-async function redisTimeMs({ redis }: EventStream): Promise<number> {
-  const [seconds, microseconds] = asArray(await redis.send(["TIME"]));
-  return asNumber(seconds) * 1_000 + Math.floor(asNumber(microseconds) / 1_000);
+/** By when all dead letters have come that are there: Redis' time, or that of the last one where its clock was set back. */
+async function untilNow({ redis, keys }: EventStream, group: string): Promise<number> {
+  const [time = null, last = null] = await redis.pipeline([
+    ["TIME"],
+    ["XREVRANGE", keys.dead(group), "+", "-", "COUNT", 1],
+  ]);
+  const [seconds, microseconds] = asArray(unwrap(time));
+  const nowMs = asNumber(seconds) * 1_000 + Math.floor(asNumber(microseconds) / 1_000);
+  const lastMs = asArray(unwrap(last)).map((entry) => timeOfId(decodeEntry(entry).id));
+  return Math.min(Number.MAX_SAFE_INTEGER - 1, Math.max(nowMs, ...lastMs));
 }
 
 function deadKeys({ keys }: EventStream, group: string): readonly string[] {
@@ -192,7 +199,7 @@ export async function deleteDeadLetters(
     return { count: decodeDeleted(await sendToGroup(stream, group, call)).deleted, next: null };
   }
   // All that there are now: others may come as fast as these go.
-  const belowId = which === "all" ? `${(await redisTimeMs(stream)) + 1}-0` : which.belowId;
+  const belowId = which === "all" ? `${(await untilNow(stream, group)) + 1}-0` : which.belowId;
   let count = 0;
   for (let steps = 0; steps < MAX_STEPS; steps++) {
     const step = decodeDeleted(await sendToGroup(stream, group, deleteBelowCall(stream, group, belowId)));

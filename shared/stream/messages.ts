@@ -79,7 +79,7 @@ export async function getMessage(stream: EventStream, id: string): Promise<strin
 }
 
 /** Groups that one step looks at. */
-const GROUPS_AT_ONCE = 100;
+const GROUPS_AT_ONCE = 20;
 
 /**
  * Deletes a message, for every group, also where it waits to be handed out again: who has it pending finds it as a dead letter
@@ -100,7 +100,12 @@ export async function deleteMessage(stream: EventStream, id: string): Promise<vo
     const ofGroups = groups.slice(i, i + GROUPS_AT_ONCE).flatMap(({ name }) => [keys.again(name), keys.againDue(name)]);
     const isLast = i + GROUPS_AT_ONCE >= groups.length;
     const call = { script: deleteMessageScript, keys: [keys.stream, ...ofGroups], args: [id, isLast ? 1 : 0] };
-    deleted += asNumber(await redis.send(call));
+    for (let more = true; more; ) {
+      const [count, isMore] = asArray(await redis.send(call));
+      deleted += asNumber(count);
+      // What is there and cannot be taken away is nobody's.
+      more = isMore === 1 && count !== 0;
+    }
   }
   if (deleted === 0) throw unknownMessage(stream, id);
 }

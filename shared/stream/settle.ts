@@ -69,6 +69,8 @@ export interface SettlePlan {
   readonly uncertain: Uncertain;
   /** How many messages it moves: their payloads are what settling costs. */
   readonly moves: number;
+  /** Those, for the script of the poll beside: their ids, or side ids, as JSON; "" for none. */
+  readonly moving: string;
   /** What was settled, and what is left; a call that Redis refused has settled nothing. */
   decode(outcomes: readonly Outcome[]): PartlySettled;
 }
@@ -99,13 +101,15 @@ export function planSettle(
     group,
     read.filter(({ lease }) => isPlain(lease)),
   );
+  // What is known may be ten seconds old: whether a lease is of another group, only the script tells.
   const others = read.filter(({ lease }) => !isPlain(lease));
-  if (known !== undefined) for (const { text } of others) stale.set(text, "foreign");
   const items = fencedItems(stream, group, request, stale);
+  const moving = items.filter(({ action }) => action !== "extend").map(({ lease }) => lease.side ?? lease.id);
   return {
     calls: [...acks, ...(items.length === 0 ? [] : [fencedCall(stream, group, items)])],
-    uncertain: uncertainOf(known === undefined ? others : []),
-    moves: items.filter(({ action }) => action !== "extend").length,
+    uncertain: uncertainOf(others),
+    moves: moving.length,
+    moving: moving.length === 0 ? "" : JSON.stringify(moving),
     decode(outcomes) {
       const replies = outcomes.map((outcome) => (outcome instanceof ReplyError ? undefined : outcome));
       // XACK and HDEL count; ZREM, after HDEL, only tidies up.

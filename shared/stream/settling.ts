@@ -2,12 +2,13 @@ import { type Outcome, type Reply, ReplyError } from "../redis/connection.ts";
 import type { Call } from "../redis/redis.ts";
 import { asText } from "../redis/reply.ts";
 import { groupError } from "./missing.ts";
+import { STREAM_DEFAULTS } from "./settings.ts";
 import type { CachedGroup } from "./settings-cache.ts";
 import { both, type Settled, type SettlePlan, settleRest, withSettled } from "./settle.ts";
 import type { EventStream } from "./stream.ts";
 
 /** What one step of settling surely takes: see `STEP_BYTES` of `scripts/parts/message-size.lua.ts`. */
-const SURE = { moves: 8, bytes: 2 * 1024 * 1024 } as const;
+const SURE_BYTES = 2 * 1024 * 1024;
 
 /** The settling part of a poll, which is done once. */
 export class Settling {
@@ -35,8 +36,9 @@ export class Settling {
     return this.#plan.calls.map((call) => ("script" in call ? { ...call, inTurn: true as const } : call));
   }
 
-  get moves(): number {
-    return this.#plan.moves;
+  /** What the poll beside must not hand out. */
+  get moving(): string {
+    return this.#plan.moving;
   }
 
   /** What the script of a reclaim poll is to acknowledge. */
@@ -44,11 +46,10 @@ export class Settling {
     return this.#areAcksMade ? "" : this.#plan.uncertain.argument;
   }
 
-  /** Settles in round trips of its own what may be too much for one step, or what a poll that recovers would hand out again. */
-  async aheadOf({ recover }: { readonly recover: boolean }, settings: CachedGroup | undefined): Promise<void> {
+  /** Settles in round trips of its own what may be too much for one step. */
+  async ahead({ maxMessageBytes }: Pick<CachedGroup, "maxMessageBytes"> = STREAM_DEFAULTS): Promise<void> {
     const { moves, calls } = this.#plan;
-    const isSure = moves <= SURE.moves || moves * (settings?.maxMessageBytes ?? SURE.bytes) <= SURE.bytes;
-    if (moves === 0 || (isSure && !recover)) return;
+    if (moves <= 1 || moves * maxMessageBytes <= SURE_BYTES) return;
     const outcomes = await this.#stream.redis.pipeline(calls);
     await this.#takeSettled(outcomes);
     const refused = outcomes.find((outcome) => outcome instanceof ReplyError);
@@ -65,7 +66,11 @@ export class Settling {
     if (this.#settled === undefined) await this.#takeSettled(before);
     const refused = before.find((outcome) => outcome instanceof ReplyError);
     this.#handedOutBeside = refused !== undefined && !(poll instanceof ReplyError);
-    if (refused !== undefined) throw refused;
+    if (refused !== undefined) {
+      // Only the script of a reclaim poll has any to make.
+      if (this.acks !== "" && Array.isArray(poll)) this.takeAcks(poll[1], poll[2]);
+      throw refused;
+    }
     if (poll instanceof ReplyError) throw poll;
     // When Redis refused the script new messages, it answers Redis' words, so that its commands still count.
     if (Array.isArray(poll) && poll[0] === "refused") {

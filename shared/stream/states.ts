@@ -26,7 +26,7 @@ export interface MessageState {
 }
 
 /** Groups that one step asks about. */
-const GROUPS_AT_ONCE = 50;
+const GROUPS_AT_ONCE = 20;
 
 /**
  * Tells where each group is with one message, also when the stream no longer holds it.

@@ -25,6 +25,8 @@ function acknowledge(keys, group, json, incarnation)
       aside[#aside + 1] = item
     end
   end
+  -- A key of another type: found before anything is written.
+  if #aside > 0 then checkSideStore(keys) end
   local acked = #ids > 0 and call('XACK', keys.stream, group, unpack(ids)) or 0
   return acked + removeFromSideStore(keys, aside), foreign
 end

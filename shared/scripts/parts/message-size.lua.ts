@@ -55,12 +55,13 @@ function newReading(bytes, largest, first)
   local reading, used, count = {}, 0, first
   function reading.next(wanted)
     local fits = math.floor((bytes - used) / largest)
-    if used == 0 then fits = math.max(1, fits) end
+    -- The largest that there may be are more than a step takes: one by one, while they are not.
+    if used < bytes / 4 then fits = math.max(1, fits) end
     local now = math.max(0, math.min(wanted, count, fits))
-    count = count * 8
+    count = count * 16
     return now
   end
-  function reading.isFull() return used > 0 and bytes - used < largest end
+  function reading.isFull() return used >= bytes / 4 and bytes - used < largest end
   function reading.add(fields)
     local size = sizeOf(fields)
     used, largest = used + size, math.max(largest, size)

@@ -14,7 +14,7 @@ local MAX_LOOK = 500
 -- @param largest how large an entry may be; onEntry is told each, and says whether it wants no more
 -- @return the last id looked at, if there may be more behind it; else false
 function selectEntries(key, selection, largest, onEntry)
-  local reading = newReading(STEP_BYTES, largest, 4)
+  local reading = newReading(STEP_BYTES, largest, 1)
   if selection[1] == 'ids' then
     for i = 2, #selection do
       if i > MAX_LOOK + 1 or reading.isFull() then return selection[i - 1] end

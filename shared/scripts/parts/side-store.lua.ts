@@ -1,5 +1,4 @@
 import { definePart } from "../../redis/script.ts";
-import { ids } from "./ids.lua.ts";
 import { messageSize } from "./message-size.lua.ts";
 import { orderedIds } from "./ordered-id.lua.ts";
 import { redisTime } from "./redis-time.lua.ts";
@@ -36,6 +35,9 @@ export const sideStore = definePart(
     "addToSideStore",
     "readSideStore",
     "dueMembers",
+    "ranksOf",
+    "rankFrom",
+    "membersFrom",
     "inHandOf",
     "inHandOfMessages",
     "readHand",
@@ -48,7 +50,7 @@ export const sideStore = definePart(
     "removeFromSideStore",
     "readPayload",
   ],
-  [ids, messageSize, orderedIds, redisTime],
+  [messageSize, orderedIds, redisTime],
   /* lua */ `
 -- Where the index begins, and its parts, as scores. Times are far below.
 INDEX = { start = 1e15, hand = 2e15, message = 3e15, consumer = 4e15, stop = 5e15 }
@@ -222,14 +224,17 @@ function readHand(keys, found)
       members[#members + 1], members[#members + 2] = writeMember(entry, 'h'), memberOfMessage(entry)
     end
   end
-  if #entries == 0 then return there, wrong end
-  local scores = call('ZMSCORE', keys.due, unpack(members))
-  for i, entry in ipairs(entries) do
-    if scores[2 * i - 1] and scores[2 * i] then
-      entry.member, entry.score = members[2 * i - 1], tonumber(scores[2 * i - 1])
-      there[#there + 1] = entry
-    else
-      wrong[#wrong + 1] = entry
+  for first = 1, #entries, 1000 do
+    local last = math.min(#entries, first + 999)
+    local scores = call('ZMSCORE', keys.due, unpack(members, 2 * first - 1, 2 * last))
+    for i = first, last do
+      local entry, at = entries[i], 2 * (i - first) + 1
+      if scores[at] and scores[at + 1] then
+        entry.member, entry.score = members[2 * i - 1], tonumber(scores[at])
+        there[#there + 1] = entry
+      else
+        wrong[#wrong + 1] = entry
+      end
     end
   end
   return there, wrong
@@ -257,51 +262,68 @@ function pruneIndex(keys, max, place)
   if #members > 0 then call('ZREM', keys.due, unpack(members)) end
 end
 
--- What a consumer has in hand, at most 1,000; what the index says wrongly is dropped.
--- @return members of the schedule, and whether there may be more
-function inHandOf(keys, consumer, max)
-  local score, start = asMs(INDEX.consumer + hashOf(consumer)), 'c ' .. consumer .. ' '
-  local found = call('ZRANGEBYSCORE', keys.due, score, score, 'LIMIT', 0, max)
-  local members, texts, own, stale = {}, {}, {}, {}
-  for _, text in ipairs(found) do
-    local side, deliveries = text:sub(#start + 1):match('^(%S+) (%d+)$')
-    if side and text:sub(1, #start) == start then
-      texts[#texts + 1], members[#members + 1] = text, side .. ' ' .. deliveries .. ' h ' .. consumer
-    end
+-- Redis orders members of one score by their bytes; Lua compares text by the locale.
+local function bytesLess(a, b)
+  for i = 1, math.min(#a, #b) do
+    local one, other = a:byte(i), b:byte(i)
+    if one ~= other then return one < other end
   end
-  for i, there in ipairs(#members > 0 and call('ZMSCORE', keys.due, unpack(members)) or {}) do
-    if there then own[#own + 1] = members[i] else stale[#stale + 1] = texts[i] end
-  end
-  if #stale > 0 then call('ZREM', keys.due, unpack(stale)) end
-  return own, #found == max
+  return #a < #b
 end
 
--- Members that are read at once, and of one message at most.
-local PAGE, MAX_COPIES = 100, 100
+-- @return the rank of the first member of a score, and that behind its last one
+function ranksOf(due, score)
+  local first = call('ZCOUNT', due, '-inf', '(' .. score)
+  return first, first + call('ZCOUNT', due, score, score)
+end
 
--- The members of the index that are of a message, all of one score. Those of one score lie in the order of their text, so of
--- their ids: where more messages have the same millisecond than one page holds, the place is found by halves.
--- @param kind 'h' or 'm', with where that part of the index begins
-local function membersOfMessage(due, kind, start, id)
-  local score, wanted = asMs(start + placeOf(id)), kind .. ' ' .. ordered(id) .. ' '
-  local function isBefore(text)
-    local message = text:match('^%a (%d+%-%d+) ')
-    return message ~= nil and less(unordered(message), id)
+-- @return the rank, between two of one score, of the first member that is not less
+function rankFrom(due, low, high, text)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if bytesLess(call('ZRANGE', due, middle, middle)[1], text) then low = middle + 1 else high = middle end
   end
-  local found, page = {}, call('ZRANGEBYSCORE', due, score, score, 'LIMIT', 0, PAGE)
-  if #page == PAGE and (isBefore(page[PAGE]) or page[PAGE]:sub(1, #wanted) == wanted) then
-    local low = call('ZCOUNT', due, '-inf', '(' .. score)
-    local high = low + call('ZCOUNT', due, score, score)
-    while low < high do
-      local middle = math.floor((low + high) / 2)
-      if isBefore(call('ZRANGE', due, middle, middle)[1]) then low = middle + 1 else high = middle end
-    end
-    page = call('ZRANGE', due, low, low + MAX_COPIES - 1)
+  return low
+end
+
+-- Members of one score that begin so, in their order; where there are many of that score, their place is found by halves.
+-- @return at most so many of them
+function membersFrom(due, score, start, max)
+  local found, page = {}, call('ZRANGEBYSCORE', due, score, score, 'LIMIT', 0, max)
+  local last = page[#page]
+  if #page == max and (bytesLess(last, start) or last:sub(1, #start) == start) then
+    local first, stop = ranksOf(due, score)
+    local from = rankFrom(due, first, stop, start)
+    page = call('ZRANGE', due, from, from + max - 1)
   end
   for _, text in ipairs(page) do
-    if text:sub(1, #wanted) == wanted then found[#found + 1] = text end
+    if text:sub(1, #start) == start then found[#found + 1] = text end
   end
   return found
+end
+
+-- What a consumer has in hand, at most 1,000; what the index says wrongly is dropped.
+-- @return members of the schedule, whether there may be more, and whether some were dropped
+function inHandOf(keys, consumer, max)
+  local start = 'c ' .. consumer .. ' '
+  local found = membersFrom(keys.due, asMs(INDEX.consumer + hashOf(consumer)), start, max)
+  local members, own, stale = {}, {}, {}
+  for i, text in ipairs(found) do
+    local side, deliveries = text:sub(#start + 1):match('^(%S+) (%d+)$')
+    members[i] = (side or '') .. ' ' .. (deliveries or '') .. ' h ' .. consumer
+  end
+  for i, there in ipairs(#members > 0 and call('ZMSCORE', keys.due, unpack(members)) or {}) do
+    if there then own[#own + 1] = members[i] else stale[#stale + 1] = found[i] end
+  end
+  if #stale > 0 then call('ZREM', keys.due, unpack(stale)) end
+  return own, #found == max, #stale > 0
+end
+
+-- Copies of one message, by replays, that are looked at.
+local MAX_COPIES = 100
+
+local function membersOfMessage(due, kind, start, id)
+  return membersFrom(due, asMs(start + placeOf(id)), kind .. ' ' .. ordered(id) .. ' ', MAX_COPIES)
 end
 
 -- What is in hand of some messages. @return entries, with their scores
@@ -313,7 +335,7 @@ function inHandOfMessages(keys, ids)
   return (readHand(keys, texts))
 end
 
--- The side ids of a message, waiting or in hand.
+-- The side ids of a message, waiting or in hand; at most 100.
 function sideIdsOf(keys, id)
   local sides = {}
   for i, text in ipairs(membersOfMessage(keys.due, 'm', INDEX.message, id)) do sides[i] = text:match('(%S+)$') end
