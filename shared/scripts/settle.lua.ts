@@ -52,19 +52,18 @@ local function dies(item)
   return item.action == 'reject' or (item.action == 'retry' and item.deliveries >= maxDeliveries)
 end
 
-local items, moves = {}, false
+local items, moves, aside = {}, false, false
 for i, raw in ipairs(cjson.decode(ARGV[6])) do
   items[i] = {
     number = raw[1], action = raw[2], id = raw[3], side = raw[4], deliveries = raw[5], consumer = raw[6],
     delayMs = raw[7], random = raw[8], detail = raw[9], incarnation = raw[10],
   }
   moves = moves or items[i].action ~= 'extend'
+  aside = aside or items[i].side ~= ''
 end
 -- A key of another type: found before anything is written.
-if moves then
-  checkSideStore(keys)
-  checkDeadLetters(keys)
-end
+if moves or aside then checkSideStore(keys) end
+if moves then checkDeadLetters(keys) end
 
 -- A retried or rejected message becomes a dead letter or comes back; a released one comes back as if it had not been
 -- handed out.

@@ -69,7 +69,7 @@ export interface SettlePlan {
   readonly uncertain: Uncertain;
   /** How many messages it moves: their payloads are what settling costs. */
   readonly moves: number;
-  /** Those, for the script of the poll beside: their ids, or side ids, as JSON; "" for none. */
+  /** Those, for the script of the poll beside: their ids, or side ids, as JSON; "" where nothing can be refused. */
   readonly moving: string;
   /** What was settled, and what is left; a call that Redis refused has settled nothing. */
   decode(outcomes: readonly Outcome[]): PartlySettled;
@@ -109,7 +109,7 @@ export function planSettle(
     calls: [...acks, ...(items.length === 0 ? [] : [fencedCall(stream, group, items)])],
     uncertain: uncertainOf(others),
     moves: moving.length,
-    moving: moving.length === 0 ? "" : JSON.stringify(moving),
+    moving: items.some(mayBeRefused) ? JSON.stringify(moving) : "",
     decode(outcomes) {
       const replies = outcomes.map((outcome) => (outcome instanceof ReplyError ? undefined : outcome));
       // XACK and HDEL count; ZREM, after HDEL, only tidies up.
@@ -123,6 +123,11 @@ export function planSettle(
       return { settled: both(plain, settled), rest };
     },
   };
+}
+
+/** Extending in the main stream touches no key but that. */
+function mayBeRefused({ action, lease }: Item): boolean {
+  return action !== "extend" || lease.side !== undefined;
 }
 
 function uncertainOf(acks: readonly { readonly text: string; readonly lease: LeaseText }[]): Uncertain {

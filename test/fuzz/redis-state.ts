@@ -10,6 +10,8 @@ interface KeyState {
   readonly digest: string;
   /** -1: for ever. */
   readonly ttlMs: number;
+  /** The groups that a stream has, or that the fields of a hash are of. */
+  readonly groups: readonly string[];
 }
 
 export interface RedisState {
@@ -35,12 +37,21 @@ local function set(key)
   table.sort(members)
   return table.concat(members, '|')
 end
+local function groupsIn(key, kind)
+  local names = {}
+  if kind == 'stream' then
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', key)) do names[#names + 1] = group[2] end
+  elseif kind == 'hash' then
+    for _, field in ipairs(redis.call('HKEYS', key)) do names[#names + 1] = field:match('^%w+:(.+)$') end
+  end
+  return names
+end
 local rows = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
   local kind = redis.call('TYPE', key).ok
   local text
   if kind == 'hash' then text = hash(key) elseif kind == 'set' then text = set(key) else text = redis.call('DUMP', key) end
-  rows[#rows + 1] = { key, kind .. redis.sha1hex(text), redis.call('PTTL', key) }
+  rows[#rows + 1] = { key, kind .. redis.sha1hex(text), redis.call('PTTL', key), groupsIn(key, kind) }
 end
 return rows
 `;
@@ -64,9 +75,9 @@ export class RedisWatch {
     const rows: unknown = await this.#native.eval(DIGEST, 0, `${this.#prefix}*`);
     if (!Array.isArray(rows)) throw new TypeError("expected rows");
     const keys = new Map(
-      rows.map(([key, digest, ttlMs]): [string, KeyState] => [
+      rows.map(([key, digest, ttlMs, groups]): [string, KeyState] => [
         String(key),
-        { digest: String(digest), ttlMs: Number(ttlMs) },
+        { digest: String(digest), ttlMs: Number(ttlMs), groups: Array.isArray(groups) ? groups.map(String) : [] },
       ]),
     );
     return { takenMs: Date.now(), keys };

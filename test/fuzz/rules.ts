@@ -95,9 +95,12 @@ const untouched: Rule = ({ request: { method, body }, answer: { status }, before
   return [{ rule, detail: told.slice(0, 5).join(", "), about }];
 };
 
-/** What another client has put at a key of Weir's, under a group that nobody knows, is nobody's to find. */
-function isOfWeir(key: string, digest: string): boolean {
-  const [, role = ""] = /\}:([a-z-]+)/.exec(key) ?? [];
+/**
+ * Whether a key is of Weir's: what another client has put there, as another type or under a group that neither the stream nor
+ * its settings know, is nobody's to find.
+ */
+function isOfWeir(key: string, digest: string, known: ReadonlySet<string>): boolean {
+  const [, role = "", group] = /\}:([a-z-]+)(?::(.*))?$/s.exec(key) ?? [];
   const kinds: Readonly<Record<string, string>> = {
     dead: "stream",
     again: "hash",
@@ -105,16 +108,18 @@ function isOfWeir(key: string, digest: string): boolean {
     "dead-index": "zset",
     config: "hash",
   };
-  return digest.startsWith(kinds[role] ?? "");
+  const kind = kinds[role];
+  return kind === undefined || (digest.startsWith(kind) && (group === undefined || known.has(group)));
 }
 
 /** What is deleted leaves nothing behind, but for what goes by itself: answers under an Idempotency-Key have a time to live. */
-const deletesAll: Rule = ({ answer: { status }, after, prefix, operation, names }) => {
+const deletesAll: Rule = ({ answer: { status }, before, after, prefix, operation, names }) => {
   const { stream = "", group = "" } = names;
   if (status !== 204) return [];
   const ofStream = `${prefix}{${stream}}`;
+  const known = new Set([ofStream, `${ofStream}:config`].flatMap((key) => before.keys.get(key)?.groups ?? []));
   const lasting = [...after.keys].flatMap(([key, { ttlMs, digest }]) =>
-    ttlMs < 0 && key.startsWith(ofStream) && isOfWeir(key, digest) ? [key] : [],
+    ttlMs < 0 && key.startsWith(ofStream) && isOfWeir(key, digest, known) ? [key] : [],
   );
   const left = lasting.filter((key) => {
     if (operation?.operationId === "deleteStream") return true;

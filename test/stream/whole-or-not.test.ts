@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
+import { leaseFormat } from "../../shared/lease.ts";
 import { claim } from "../../shared/stream/claim.ts";
 import { removeConsumer } from "../../shared/stream/consumers.ts";
 import { deleteDeadLetters, redrive } from "../../shared/stream/dead-letters.ts";
@@ -85,6 +86,13 @@ const OPERATIONS: Readonly<Record<string, { readonly keys: readonly string[]; ru
   "a settle with releases": {
     keys: ["config", "again", "againDue"],
     run: ({ leases, ...made }) => settleSome(made, "g", { releases: leases.slice(6, 8) }),
+  },
+  "a settle that extends, in the stream and aside": {
+    keys: ["config", "again", "againDue"],
+    run: ({ leases, ...made }) => {
+      const aside = leaseFormat(made.name, "g").write({ id: "1-1", consumer: "c", deliveries: 2, side: "1.x" });
+      return settleSome(made, "g", { extends: [...leases.slice(6, 8), aside] });
+    },
   },
   "a replay": { keys: ["config", "again", "againDue"], run: (made) => replayToGroup(made, "g", ALL) },
   "a redrive": {
