@@ -11,7 +11,8 @@ export const adoptStreamScript = defineScript(
   [],
   /* lua */ `
 if call('TYPE', KEYS[1])['ok'] ~= 'stream' then return reply(0) end
-call('HSETNX', KEYS[2], 'incarnation', ARGV[1])
+-- Another client may have emptied it.
+if (call('HGET', KEYS[2], 'incarnation') or '') == '' then call('HSET', KEYS[2], 'incarnation', ARGV[1]) end
 return reply(1)
 `,
 );

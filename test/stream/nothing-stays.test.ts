@@ -190,6 +190,13 @@ describe("a stream that another client has made", () => {
     expect(await produce(stream, [{ data: "2" }], "key")).toEqual({ ids: first.ids, repeated: true });
   });
 
+  test("is adopted again where its incarnation was emptied", async () => {
+    const { stream, client } = await native();
+    await client.hset(stream.keys.config, "incarnation", "");
+    const first = await produce(stream, [{ data: "2" }], "key");
+    expect(await produce(stream, [{ data: "2" }], "key")).toEqual({ ids: first.ids, repeated: true });
+  });
+
   test("is registered when it is consumed from by name", async () => {
     const { stream, client, isRegistered } = await native();
     await client.xgroup("CREATE", stream.keys.stream, "g", "0");
