@@ -6,6 +6,7 @@ import { invalidRequest, memberPath } from "./validate.ts";
 
 /** JSON up to this length is parsed as it is: whatever it holds, it takes 4 MB at most (measured). */
 const SMALL_CHARACTERS = 64 * 1024;
+
 /**
  * Reads a body as text, stopping at the limit.
  * @throws {WeirError} `payload-too-large`; `invalid-request` when it is cut short or not UTF-8

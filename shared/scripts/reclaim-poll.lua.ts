@@ -137,16 +137,20 @@ if againDueMs and hasRoom() and (recover or nowMs >= againDueMs) then
   more = more or isCut or #takenAside > 0 or leftAside ~= nil or choice.alone
 end
 
+local leftPoison, _
 if #poison + #spentAside > 0 then
   checkDeadLetters(keys)
   beginWriting(keys, group)
-  local _, _, leftPoison = deadLetterAll(keys, group, poison)
-  more = more or leftPoison ~= nil
+  _, _, leftPoison = deadLetterAll(keys, group, poison)
   deadLetterAside(keys, group, spentAside)
 end
 local again, earlier, isTooLarge = claim(keys, group, consumer, chosen, choice, reading)
+if isTooLarge or leftPoison then
+  -- What weighed too much was left where it was: the next poll looks there again.
+  more, nextCursor, firstHolder = true, cursor, firstBefore
+end
 -- A message handed out alone leaves room: others may be waiting.
-more = more or choice.alone or isTooLarge
+more = more or choice.alone
 due = handOutAside(keys, takenAside, consumer, nowMs + ackWaitMs)
 indexDeadLetters(keys)
 
