@@ -40,7 +40,7 @@ async function readChunks(request: Request, maxBytes: number): Promise<Uint8Arra
   for (let next = await reader?.read(); next !== undefined && !next.done; next = await reader?.read()) {
     bytes += next.value.byteLength;
     if (bytes > maxBytes) {
-      void discard(reader);
+      await discard(reader);
       throw tooLarge(maxBytes, "got more");
     }
     chunks.push(next.value);
@@ -51,7 +51,10 @@ async function readChunks(request: Request, maxBytes: number): Promise<Uint8Arra
 /** What a client may send after it was refused, for its connection to be kept. */
 const MAX_DISCARDED_BYTES = 64 * 1024 * 1024;
 
-/** Reads the rest of a body that was refused: a client that is still writing would lose its answer, and its connection. */
+/**
+ * Reads the rest of a body that was refused, before the answer: a client that is still writing would lose its connection,
+ * and with it the answer. workerd ends what an invocation reads when it has answered, and closed up to half of them.
+ */
 async function discard(reader: ReadableStreamDefaultReader<Uint8Array> | undefined): Promise<void> {
   try {
     for (let bytes = 0; bytes <= MAX_DISCARDED_BYTES; ) {
