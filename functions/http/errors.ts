@@ -1,7 +1,16 @@
 import type { ErrorCode, WeirErrorOptions } from "../../shared/errors.ts";
 
 /** What only a request over HTTP can meet. */
-type HttpOnlyCode = "unauthenticated" | "forbidden" | "not-found" | "method-not-allowed" | "unsupported-media-type";
+type HttpOnlyCode =
+  | "unauthenticated"
+  | "forbidden"
+  | "not-found"
+  | "method-not-allowed"
+  | "unsupported-media-type"
+  | "rate-limited"
+  | "bad-signature"
+  | "stale-webhook"
+  | "not-available";
 
 /** The `code` of an error answer. */
 export type ProblemCode = ErrorCode | HttpOnlyCode;
@@ -9,7 +18,9 @@ export type ProblemCode = ErrorCode | HttpOnlyCode;
 /** Every `code` of an error answer with its HTTP status and title: the table of the API reference. */
 export const ERROR_CODES: Readonly<Record<ProblemCode, { readonly status: number; readonly title: string }>> = {
   "invalid-request": { status: 400, title: "The request is not valid" },
+  "stale-webhook": { status: 400, title: "The webhook's signed time is outside the tolerance" },
   unauthenticated: { status: 401, title: "A valid bearer token is needed" },
+  "bad-signature": { status: 401, title: "The webhook's signature is missing or wrong" },
   forbidden: { status: 403, title: "The token does not permit this" },
   "unknown-stream": { status: 404, title: "There is no such stream" },
   "unknown-group": { status: 404, title: "There is no such group" },
@@ -23,15 +34,17 @@ export const ERROR_CODES: Readonly<Record<ProblemCode, { readonly status: number
   "unsupported-media-type": { status: 415, title: "The body's media type is not supported" },
   "idempotency-mismatch": { status: 422, title: "The Idempotency-Key was used with other content" },
   "too-many-pending": { status: 429, title: "The consumer holds too many unsettled messages" },
+  "rate-limited": { status: 429, title: "Too many requests" },
   "internal-error": { status: 500, title: "Something went wrong inside Weir" },
   misconfigured: { status: 500, title: "The deployment's configuration is not complete" },
+  "not-available": { status: 501, title: "The deployment lacks what this needs" },
   "redis-unavailable": { status: 503, title: "Redis cannot serve this now" },
   "outcome-unknown": { status: 503, title: "The write may or may not have happened" },
   "stream-full": { status: 507, title: "The stream is full, and a group still needs its oldest message" },
   "redis-full": { status: 507, title: "Redis is out of memory" },
 };
 
-export interface HttpErrorOptions extends Pick<WeirErrorOptions, "cause"> {
+export interface HttpErrorOptions extends Pick<WeirErrorOptions, "cause" | "retryAfterS"> {
   /** The methods that the path has, for 405. */
   readonly allow?: readonly string[];
 }

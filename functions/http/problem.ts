@@ -31,11 +31,12 @@ export function problemResponse(error: unknown, failed: Failed): Response {
 function headersOf(error: WeirError | HttpError): Headers {
   const headers = new Headers({ "content-type": "application/problem+json" });
   if (error.code === "unauthenticated") headers.set("www-authenticate", 'Bearer realm="weir"');
-  if (error instanceof HttpError) {
-    if (error.options.allow !== undefined) headers.set("allow", error.options.allow.join(", "));
-  } else if (error.options.retryAfterS !== undefined) {
-    headers.set("retry-after", String(error.options.retryAfterS));
+  // A 401 names what it expects (RFC 9110, section 15.5.2).
+  if (error.code === "bad-signature") headers.set("www-authenticate", 'Signature realm="weir"');
+  if (error instanceof HttpError && error.options.allow !== undefined) {
+    headers.set("allow", error.options.allow.join(", "));
   }
+  if (error.options.retryAfterS !== undefined) headers.set("retry-after", String(error.options.retryAfterS));
   return headers;
 }
 
