@@ -23,6 +23,9 @@ import { referenceRoutes } from "./routes/reference.ts";
 import { startRoutes } from "./routes/start.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
+import { ingressRoutes } from "./webhooks/ingress-routes.ts";
+import { sourceRoutes } from "./webhooks/source-routes.ts";
+import { WebhookMemory } from "./webhooks/sources.ts";
 
 /** Every route, in the order in which the reference shows them. */
 const ROUTES: readonly Route[] = [
@@ -30,6 +33,8 @@ const ROUTES: readonly Route[] = [
   ...healthRoutes,
   ...streamRoutes,
   ...messageRoutes,
+  ...sourceRoutes,
+  ...ingressRoutes,
   ...groupRoutes,
   ...consumeRoutes,
   ...pendingRoutes,
@@ -50,6 +55,7 @@ export function createApp(host: Host, now: () => number = Date.now): Hono<AppEnv
   const app = new Hono<AppEnv>();
   const cache = new SettingsCache(now);
   const clock = new RedisClock();
+  const webhooks = new WebhookMemory(now);
   const isStatic = new Set(ROUTES.filter(({ isPublic }) => isPublic === "static").map(pathOf));
 
   app.onError((error, c) => {
@@ -70,7 +76,7 @@ export function createApp(host: Host, now: () => number = Date.now): Hono<AppEnv
     const { config, connection, end } = host.begin(c.env);
     const redis = new Redis(connection);
     const runReaper = () => host.runReaper(config, redis, now());
-    c.set("context", { config, redis, cache, clock, now, runReaper });
+    c.set("context", { config, redis, cache, clock, webhooks, now, runReaper });
     await next();
     if (redis.usage.roundTrips > 0) c.res.headers.set("server-timing", serverTiming(redis.usage));
     await end();

@@ -5,6 +5,7 @@ import type { RedisClock } from "../shared/redis/clock.ts";
 import type { Redis } from "../shared/redis/redis.ts";
 import type { SettingsCache } from "../shared/stream/settings-cache.ts";
 import type { Caller } from "./http/permissions.ts";
+import type { WebhookMemory } from "./webhooks/sources.ts";
 
 /** What a request works with. */
 export interface RequestContext {
@@ -12,6 +13,8 @@ export interface RequestContext {
   /** This request's own, so that its usage is what the request cost. */
   readonly redis: Redis;
   readonly cache: SettingsCache;
+  /** What is known of webhook sources. */
+  readonly webhooks: WebhookMemory;
   /** Redis' time, as this isolate knows it. */
   readonly clock: RedisClock;
   /** The clock, in Unix milliseconds. */

@@ -86,6 +86,10 @@ const TAGS: readonly { readonly name: string; readonly description: string }[] =
   { name: "Health", description: "For load balancers and monitors; no token needed." },
   { name: "Streams", description: "Durable, ordered logs of messages, and how long they keep them." },
   { name: "Messages", description: "Producing, and reading without a group." },
+  {
+    name: "Webhooks",
+    description: "Other people's systems as producers: verified, remembered, answered as they expect.",
+  },
   { name: "Groups", description: "Independent readers of a stream, each with its own place and settings." },
   { name: "Consuming", description: "Handing messages out under a lease, and settling them." },
   { name: "Consumers", description: "Who works in a group." },

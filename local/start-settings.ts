@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { parseConfig, SETTINGS } from "../shared/config.ts";
+import { parseConfig, SETTINGS, WEBHOOK_SETTING } from "../shared/config.ts";
 import { WeirError } from "../shared/errors.ts";
 import { parseLiberties } from "./liberties.ts";
 
@@ -50,12 +50,11 @@ export function parseStartSettings(env: NodeJS.ProcessEnv): StartSettings | { re
   };
 }
 
-/** Weir's own settings that are set, whatever there are: the table is in shared/config.ts. */
+/** Weir's own settings that are set, whatever there are: shared/config.ts names them. */
 function weirSettings(env: NodeJS.ProcessEnv): Record<string, string> {
+  const isOurs = (name: string) => (name in SETTINGS && !HOSTED.includes(name)) || WEBHOOK_SETTING.test(name);
   return Object.fromEntries(
-    Object.keys(SETTINGS)
-      .filter((name) => !HOSTED.includes(name))
-      .flatMap((name) => (env[name] ? [[name, env[name]]] : [])),
+    Object.entries(env).flatMap(([name, value]) => (isOurs(name) && value ? [[name, value]] : [])),
   );
 }
 

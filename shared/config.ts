@@ -26,6 +26,10 @@ export interface Config {
   /** After how long without work a consumer that holds nothing is removed. */
   readonly consumerIdleMs: number;
   readonly alerts: AlertSettings;
+  /** Where providers reach this deployment; undefined: as the request says. */
+  readonly publicUrl: string | undefined;
+  /** The secrets of webhook sources, by the variable's name. */
+  readonly webhookSecrets: ReadonlyMap<string, string>;
 }
 
 /** The settings of a deployment: name, default and meaning; the table in docs/configuration.md is checked against this. */
@@ -53,7 +57,17 @@ export const SETTINGS = {
     default: "600000",
     about: "After how long without a complete run the reaper counts as late (60,000 and up).",
   },
+  PUBLIC_URL: {
+    default: "(as the request says)",
+    about: "Where webhooks' providers reach Weir, such as `https://events.example.com`: some sign the URL.",
+  },
 } as const;
+
+/**
+ * Settings by the name of a webhook source, in upper case, with `_` for what is no letter or digit: its secret
+ * (`WEBHOOK_SECRET_<SOURCE>`, and `…_PREVIOUS` while rotating), and what Meta asks for (`WEBHOOK_VERIFY_TOKEN_<SOURCE>`).
+ */
+export const WEBHOOK_SETTING = /^WEBHOOK_(?:SECRET|VERIFY_TOKEN)_./;
 
 export type Settings = { readonly [Name in keyof typeof SETTINGS]?: string | undefined };
 
@@ -74,6 +88,8 @@ export function parseConfig(env: Settings): Config {
       ...parseAlertWebhook(env, faults),
       reaperLateMs: parseMs(env, "REAPER_LATE_MS", 60_000, Number.MAX_SAFE_INTEGER, faults),
     },
+    publicUrl: parsePublicUrl(env, faults),
+    webhookSecrets: webhookSecrets(env),
   };
   if (config.rootToken === "") faults.push("ROOT_TOKEN is not set");
   // An Authorization header carries nothing else; a line break at the end would silently lock everybody out.
@@ -109,6 +125,24 @@ function parseAlertWebhook(env: Settings, faults: string[]): Pick<AlertSettings,
   }
   if (url !== "" && secret === "") faults.push("ALERT_WEBHOOK_SECRET is not set, though ALERT_WEBHOOK_URL is");
   return url === "" ? {} : { webhook: { url, secret } };
+}
+
+function parsePublicUrl({ PUBLIC_URL: url = "" }: Settings, faults: string[]): string | undefined {
+  if (url === "") return undefined;
+  const { protocol, search = "", hash = "" } = URL.parse(url) ?? {};
+  if ((protocol !== "https:" && protocol !== "http:") || search !== "" || hash !== "" || hasCredentials(url)) {
+    faults.push("PUBLIC_URL must be an https:// or http:// URL without user, query and fragment");
+  }
+  return url.replace(/\/{1,8}$/, "");
+}
+
+function webhookSecrets(env: Settings): ReadonlyMap<string, string> {
+  const given: readonly [string, unknown][] = Object.entries(env);
+  const secrets = given.filter((entry): entry is [string, string] => {
+    const [name, value] = entry;
+    return WEBHOOK_SETTING.test(name) && typeof value === "string" && value !== "";
+  });
+  return new Map(secrets);
 }
 
 /** And its error, which may be logged, quotes the URL. */

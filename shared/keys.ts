@@ -3,7 +3,7 @@ export const NAME = /^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$/;
 
 /**
  * The Redis keys of one stream. All carry the stream's name as hash tag, so that one script may touch all of them on
- * Redis Cluster. A group's name or a client's key always stands last, since it may hold colons.
+ * Redis Cluster. A group's or source's name or a client's key always stands last, since it may hold colons.
  */
 export interface StreamKeys {
   /** The stream itself: an ordinary Redis stream. */
@@ -22,6 +22,8 @@ export interface StreamKeys {
   readonly clock: string;
   /** A string with a time to live: what an Idempotency-Key was answered. */
   once(idempotencyKey: string): string;
+  /** A set of integers with a time to live: delivery ids of one webhook source. See `stream/delivery-ids.ts`. */
+  deliveries(source: string, generation: number, shard: number): string;
 }
 
 /** @param prefix the deployment's key prefix, `weir:` by default */
@@ -36,6 +38,7 @@ export function streamKeys(prefix: string, stream: string): StreamKeys {
     deadIndex: (group) => `${base}:dead-index:${group}`,
     clock: `${base}:clock`,
     once: (idempotencyKey) => `${base}:once:${idempotencyKey}`,
+    deliveries: (source, generation, shard) => `${base}:ids:${generation}:${shard}:${source}`,
   };
 }
 
@@ -52,4 +55,14 @@ export function reaperRunsKey(prefix: string): string {
 /** A hash: alerts that fire or are still to be told, and when the reaper last did all its work. */
 export function alertsKey(prefix: string): string {
   return `${prefix}alerts`;
+}
+
+/** A hash: the settings of webhook sources as JSON, by name. */
+export function webhookSourcesKey(prefix: string): string {
+  return `${prefix}webhooks`;
+}
+
+/** A hash: when each webhook source last received something, and when and why it last refused something. */
+export function webhookStatesKey(prefix: string): string {
+  return `${prefix}webhooks:states`;
 }

@@ -5,7 +5,7 @@ import * as z from "zod";
 import type { Config } from "../../shared/config.ts";
 import type { AppContext, AppEnv } from "../context.ts";
 import { HttpError } from "./errors.ts";
-import { type Caller, mayAccess, type Permission } from "./permissions.ts";
+import { type Caller, mayAccess, type Permission, type Resource } from "./permissions.ts";
 
 /** The claims of an access token that count. `exp`, which is checked with the signature, must be there. */
 const Claims = z.object({ exp: z.number(), scope: z.array(z.string()) });
@@ -23,13 +23,20 @@ export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
   return next();
 });
 
-/** @throws {HttpError} `forbidden` when the caller may not do this to the stream or group in the path */
-export function authorize(c: AppContext, permission: Permission): void {
-  const { stream, group } = c.req.param();
+/** Whether the caller may do this to the stream or group. */
+export function isAuthorized(c: AppContext, permission: Permission, resource: Resource): boolean {
+  return mayAccess(c.var.caller, permission, resource);
+}
+
+/**
+ * @param resource what it is about; unless given, the stream and group in the path
+ * @throws {HttpError} `forbidden` when the caller may not do this to it
+ */
+export function authorize(c: AppContext, permission: Permission, resource: Resource = c.req.param()): void {
+  const { stream, group } = resource;
   if (mayAccess(c.var.caller, permission, { stream, group })) return;
-  const resource = permission === "consume" ? `${stream}/${group}` : stream;
-  const needed =
-    permission === "root" ? "the root token" : `${permission}${resource === undefined ? "" : `:${resource}`}`;
+  const name = permission === "consume" ? `${stream}/${group}` : stream;
+  const needed = permission === "root" ? "the root token" : `${permission}${name === undefined ? "" : `:${name}`}`;
   throw new HttpError("forbidden", `this needs ${needed}, which the token does not grant`);
 }
 

@@ -9,17 +9,25 @@ const SMALL_CHARACTERS = 64 * 1024;
 
 /**
  * Reads a body as text, stopping at the limit.
- * @throws {WeirError} `payload-too-large`; `invalid-request` when it is cut short or not UTF-8
- * @throws {HttpError} `unsupported-media-type` when it is compressed
+ * @throws as {@link readBytes}; {WeirError} `invalid-request` when it is not UTF-8
  */
 export async function readText(request: Request, maxBytes: number): Promise<string> {
+  return decodeUtf8(await readBytes(request, maxBytes));
+}
+
+/**
+ * Reads a body, stopping at the limit.
+ * @throws {WeirError} `payload-too-large`; `invalid-request` when it is cut short
+ * @throws {HttpError} `unsupported-media-type` when it is compressed
+ */
+export async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
   refuseEncoded(request);
   const stated = request.headers.get("content-length");
   if (Number(stated ?? 0) > maxBytes) throw tooLarge(maxBytes, `got ${stated}`);
   try {
     // The server holds a client to the length that it states, so nothing need be counted, and one read costs far less
     // than reading a stream.
-    return decodeUtf8(stated === null ? await readChunks(request, maxBytes) : await request.arrayBuffer());
+    return stated === null ? await readChunks(request, maxBytes) : new Uint8Array(await request.arrayBuffer());
   } catch (error) {
     if (error instanceof WeirError) throw error;
     throw new WeirError("invalid-request", "the body was cut short", { cause: error });
@@ -74,7 +82,7 @@ function tooLarge(maxBytes: number, got: string): WeirError {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-function decodeUtf8(bytes: Uint8Array | ArrayBuffer): string {
+function decodeUtf8(bytes: Uint8Array): string {
   try {
     return utf8.decode(bytes);
   } catch (error) {

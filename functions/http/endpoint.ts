@@ -19,7 +19,7 @@ export interface BodyReader<Value> {
 
 /** Where a route is served, and to whom. */
 export interface Place {
-  readonly method: "get" | "put" | "post" | "delete";
+  readonly method: "get" | "put" | "post" | "delete" | "options";
   /** With `{name}` for each path parameter. */
   readonly path: string;
   /** Served without a token, outside `/v1`. `"static"`: it needs neither settings nor Redis. */

@@ -2,7 +2,15 @@
 export type Caller = "root" | readonly string[];
 
 /** What a request needs: by a token's scope, or the root token itself. */
-export type Permission = "produce" | "consume" | "read" | "admin" | "metrics" | "root";
+export type Permission =
+  | "produce"
+  | "consume"
+  | "read"
+  | "admin"
+  | "metrics"
+  | "root"
+  /** Any valid token: the handler decides, by what the request is about. */
+  | "any";
 
 /** What a request is about; both undefined for what concerns all streams. */
 export interface Resource {
@@ -24,6 +32,7 @@ export const SCOPE = new RegExp(
 
 /** Whether a caller may do something. Who may consume as a group may also read all that is below it. */
 export function mayAccess(caller: Caller, permission: Permission, { stream, group }: Resource): boolean {
+  if (permission === "any") return true;
   const ofGroup = `${stream}/${group}`;
   if (isPermitted(caller, permission, permission === "consume" ? ofGroup : stream)) return true;
   return permission === "read" && group !== undefined && isPermitted(caller, "consume", ofGroup);

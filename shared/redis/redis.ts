@@ -163,6 +163,7 @@ function isNoScript(outcome: Outcome | undefined): boolean {
 const READS = new Set([
   "EXISTS",
   "GET",
+  "HGET",
   "HGETALL",
   "HKEYS",
   "HMGET",

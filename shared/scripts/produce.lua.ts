@@ -5,13 +5,13 @@ import { needed } from "./parts/needed.lua.ts";
 import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
- * Appends messages, all or nothing, once per idempotency key.
- * KEYS: stream, config[, once]
+ * Appends messages, all or nothing, once per idempotency key or delivery id.
+ * KEYS: stream, config[, once | the set of delivery ids that this one goes to, the other one that it may be in]
  * ARGV: 1 to look at the settings, largest message in bytes, defaults of maxMessageBytes and dedupeWindowMs, fingerprint
  *       of the content (with `once`), for each message the lengths of its fields and values as JSON (-1 for a long one),
- *       the short ones in a row, the long ones
+ *       the short ones in a row, the delivery id ('' without), for how long its set is kept (ms), the long ones
  * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded } (the last two where it looked):
- *         'appended', ids | 'repeated', ids | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group |
+ *         'appended', ids | 'repeated', ids ('' for a delivery id) | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group |
  *         'exhausted' (no greater id is left) | 'unadopted' (another client has made the stream)
  *
  * A missing or wrong key shows at the first XADD, and Redis checks memory before a script's first write only; should one
@@ -24,7 +24,8 @@ export const produceScript = defineScript(
 -- Trims a little more than needed: the next requests need not.
 local SPARE_PART, MAX_SPARE = 0.1, 100
 
-local stream, config, once = KEYS[1], KEYS[2], KEYS[3]
+local stream, config, delivery = KEYS[1], KEYS[2], ARGV[8]
+local once = delivery == '' and KEYS[3] or nil
 local largest, fingerprint, messages, short = tonumber(ARGV[2]), ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
 local count = #messages
 local limit, windowMs, incarnation, maxLength, largestEver = tonumber(ARGV[3]), ARGV[4], '', nil, nil
@@ -89,8 +90,17 @@ if maxLength then
   end
 end
 
+if delivery ~= '' then
+  if call('SISMEMBER', KEYS[4], delivery) == 1 or call('SADD', KEYS[3], delivery) == 0 then return answer('repeated') end
+  call('PEXPIRE', KEYS[3], ARGV[9])
+end
+-- Nothing was appended: the provider's next attempt is no repeat.
+local function forgetDelivery()
+  if delivery ~= '' then call('SREM', KEYS[3], delivery) end
+end
+
 local ids = {}
-local at, long = 1, 8
+local at, long = 1, 10
 for number, lengths in ipairs(messages) do
   local fields = {}
   for i, length in ipairs(lengths) do
@@ -103,8 +113,12 @@ for number, lengths in ipairs(messages) do
     end
   end
   local id = try('XADD', stream, 'NOMKSTREAM', '*', unpack(fields))
-  if not id then return answer('unknown-stream') end
+  if not id then
+    forgetDelivery()
+    return answer('unknown-stream')
+  end
   if type(id) == 'table' then
+    forgetDelivery()
     -- Redis rolls nothing back; nobody has seen these yet.
     if #ids > 0 then call('XDEL', stream, unpack(ids)) end
     if id.err:find('exhausted', 1, true) then return answer('exhausted') end

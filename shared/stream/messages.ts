@@ -67,6 +67,15 @@ export function decodeRange(reply: Reply): Page<Entry> | undefined {
  * @throws {WeirError} `unknown-stream`, `unknown-message`
  */
 export async function getMessage(stream: EventStream, id: string): Promise<string> {
+  const { fields } = await getEntry(stream, id);
+  return messageJson(id, fields);
+}
+
+/**
+ * @param id as Redis writes it
+ * @throws {WeirError} `unknown-stream`, `unknown-message`
+ */
+export async function getEntry(stream: EventStream, id: string): Promise<Entry> {
   const { keys, redis } = stream;
   const [exists, reply] = await redis.pipeline([
     ["EXISTS", keys.stream],
@@ -75,7 +84,7 @@ export async function getMessage(stream: EventStream, id: string): Promise<strin
   if (unwrap(exists ?? null) === 0) throw unknownStream(stream);
   const [entry] = asArray(unwrap(reply ?? null)).map(decodeEntry);
   if (entry === undefined) throw unknownMessage(stream, id);
-  return messageJson(entry.id, entry.fields);
+  return entry;
 }
 
 /** Groups that one step looks at. */

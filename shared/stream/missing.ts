@@ -13,6 +13,14 @@ export function unknownGroup({ name }: EventStream, group: string): WeirError {
   return new WeirError("unknown-group", `the stream "${name}" has no group "${group}"`);
 }
 
+/** @throws {WeirError} `unknown-stream`; `conflict` when the key holds something else */
+export async function requireStream(stream: EventStream): Promise<void> {
+  const type = await stream.redis.send(["TYPE", stream.keys.stream]);
+  if (type === "stream") return;
+  if (type === "none") throw unknownStream(stream);
+  throw new WeirError("conflict", `the Redis key of the stream "${stream.name}" holds another type of value`);
+}
+
 /** Whether Redis found no stream at the key: XINFO says so without a code word of its own. */
 export function isNoSuchKey(error: ReplyError): boolean {
   return error.word === "ERR" && /no such key/i.test(error.message);

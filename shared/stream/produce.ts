@@ -4,6 +4,7 @@ import { type EncodedMessages, encodeMessages, type NewMessage } from "../messag
 import type { Reply } from "../redis/connection.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import { produceScript } from "../scripts/produce.lua.ts";
+import type { Delivery } from "./delivery-ids.ts";
 import { adoptStream } from "./manage.ts";
 import { unknownStream } from "./missing.ts";
 import { STREAM_DEFAULTS } from "./settings.ts";
@@ -14,6 +15,7 @@ import type { EventStream } from "./stream.ts";
 export const MIN_MAX_MESSAGE_BYTES = 1024;
 
 export interface Produced {
+  /** None for a delivery that was there before: what became of it is not remembered. */
   readonly ids: readonly string[];
   /** Whether an earlier request with the same key appended them. */
   readonly repeated: boolean;
@@ -34,23 +36,58 @@ export async function produce(
   cache = new SettingsCache(),
 ): Promise<Produced> {
   const encoded = encodeMessages(messages);
-  const { lengths, short, long, sizes } = encoded;
+  if (idempotencyKey === undefined) return append(stream, encoded, cache, { looks: false, keys: [] });
+  const once = { looks: true, keys: [stream.keys.once(idempotencyKey)], fingerprint: await fingerprint(encoded) };
+  return append(stream, encoded, cache, once);
+}
+
+/**
+ * Appends one message that was delivered to a webhook source, unless it was there before; in one round trip, and three
+ * commands more than a plain one.
+ * @param delivery what a repeat of it is known by; undefined: nothing is taken for a repeat
+ * @throws {WeirError} as {@link produce}; then the delivery counts as not there
+ */
+export async function produceDelivery(
+  stream: EventStream,
+  message: NewMessage,
+  delivery: Delivery | undefined,
+  cache: SettingsCache,
+): Promise<Produced> {
+  const gate = { looks: false, keys: delivery?.keys ?? [], delivery };
+  return append(stream, encodeMessages([message]), cache, gate);
+}
+
+/** What keeps a repeat from being appended. */
+interface Gate {
+  /** Whether the script must read the settings. */
+  readonly looks: boolean;
+  readonly keys: readonly string[];
+  readonly fingerprint?: string;
+  readonly delivery?: Delivery | undefined;
+}
+
+async function append(
+  stream: EventStream,
+  { lengths, short, long, sizes }: EncodedMessages,
+  cache: SettingsCache,
+  gate: Gate,
+): Promise<Produced> {
   const largestBytes = Math.max(...sizes);
   const known = cache.stream(stream);
   const looks = known === undefined || known.isBounded || largestBytes > known.maxMessageBytes;
-  const { keys } = stream;
   const call = {
     script: produceScript,
-    keys:
-      idempotencyKey === undefined ? [keys.stream, keys.config] : [keys.stream, keys.config, keys.once(idempotencyKey)],
+    keys: [stream.keys.stream, stream.keys.config, ...gate.keys],
     args: [
-      looks || idempotencyKey !== undefined ? 1 : 0,
+      looks || gate.looks ? 1 : 0,
       largestBytes,
       known?.maxMessageBytes ?? STREAM_DEFAULTS.maxMessageBytes,
       STREAM_DEFAULTS.dedupeWindowMs,
-      idempotencyKey === undefined ? "" : await fingerprint(encoded),
+      gate.fingerprint ?? "",
       JSON.stringify(lengths),
       short,
+      gate.delivery?.digest ?? "",
+      gate.delivery?.lifeMs ?? 0,
       ...long,
     ],
   };
@@ -64,7 +101,8 @@ export async function produce(
     cache.setStream(stream, { maxMessageBytes: asNumber(maxMessageBytes), isBounded: isBounded === 1 });
   }
   if (outcome === "appended" || outcome === "repeated") {
-    return { ids: asText(detail).split(" "), repeated: outcome === "repeated" };
+    const ids = asText(detail);
+    return { ids: ids === "" ? [] : ids.split(" "), repeated: outcome === "repeated" };
   }
   throw refusal(stream, asText(outcome), detail, sizes);
 }

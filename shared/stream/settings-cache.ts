@@ -1,3 +1,4 @@
+import { ExpiringMap } from "../expiring-map.ts";
 import type { StreamConfig } from "./settings.ts";
 import type { EventStream } from "./stream.ts";
 
@@ -18,36 +19,6 @@ export interface CachedStream {
 }
 
 const KEPT_MS = 10_000;
-const MAX_ENTRIES = 1_000;
-
-/** Values that are remembered for a while. Names come from requests, so the number of entries is limited. */
-class ExpiringMap<Value> {
-  readonly #kept = new Map<string, { value: Value; untilMs: number }>();
-  readonly #now: () => number;
-
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  get(key: string): Value | undefined {
-    const kept = this.#kept.get(key);
-    return kept !== undefined && kept.untilMs > this.#now() ? kept.value : undefined;
-  }
-
-  set(key: string, value: Value): void {
-    if (this.#kept.size >= MAX_ENTRIES) this.#kept.clear();
-    this.#kept.set(key, { value, untilMs: this.#now() + KEPT_MS });
-  }
-
-  delete(key: string): void {
-    this.#kept.delete(key);
-  }
-
-  deleteAll(isMeant: (key: string) => boolean): void {
-    for (const key of this.#kept.keys()) if (isMeant(key)) this.#kept.delete(key);
-  }
-}
-
 /** What to remember of a stream's settings. */
 export function cachedStream({ maxMessageBytes, retention }: StreamConfig): CachedStream {
   return { maxMessageBytes, isBounded: retention.maxLength !== null && retention.unfinished === "keep" };
@@ -59,8 +30,8 @@ export class SettingsCache {
   readonly #streams: ExpiringMap<CachedStream>;
 
   constructor(now: () => number = Date.now) {
-    this.#groups = new ExpiringMap(now);
-    this.#streams = new ExpiringMap(now);
+    this.#groups = new ExpiringMap(now, KEPT_MS);
+    this.#streams = new ExpiringMap(now, KEPT_MS);
   }
 
   group(stream: EventStream, group: string): CachedGroup | undefined {

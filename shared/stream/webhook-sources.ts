@@ -1,0 +1,237 @@
+import { WeirError } from "../errors.ts";
+import { webhookSourcesKey, webhookStatesKey } from "../keys.ts";
+import type { Command, Reply } from "../redis/connection.ts";
+import { type Redis, unwrap } from "../redis/redis.ts";
+import { asArray, asMap } from "../redis/reply.ts";
+import { putWebhookScript } from "../scripts/put-webhook.lua.ts";
+import { isObject, parseStored } from "../stored-json.ts";
+import { unknownStream } from "./missing.ts";
+import type { EventStream } from "./stream.ts";
+
+/**
+ * Webhook sources: which provider's webhooks go to which stream. One hash holds the settings of all as JSON, by name;
+ * another one what was last received and refused. Secrets are never in Redis.
+ */
+
+/** How many sources there may be: a list of all is one answer of Redis. */
+export const MAX_WEBHOOK_SOURCES = 1_000;
+
+export const WEBHOOK_DEFAULTS = { dedupeWindowMs: 24 * 3_600_000, toleranceMs: 5 * 60_000 } as const;
+
+/** Where a message's key is in a webhook: in a header, or in a JSON body by a JSON pointer (RFC 6901). */
+export type KeyPlace = { readonly header: string } | { readonly pointer: string };
+
+/** A source's settings, complete. */
+export interface WebhookSource {
+  readonly name: string;
+  readonly stream: string;
+  readonly provider: string;
+  /** Stands before the provider's event type. */
+  readonly typePrefix: string;
+  /** For how long a delivery id is remembered; 0: not at all. */
+  readonly dedupeWindowMs: number;
+  /** How far the signed time may be off. */
+  readonly toleranceMs: number;
+  readonly paused: boolean;
+  readonly key: KeyPlace | null;
+  /** How `generic` verifies; the reader checks it. */
+  readonly scheme: unknown;
+}
+
+/** What a PUT names: absent is unchanged, null is back to the default. */
+export interface WebhookPatch {
+  readonly stream?: string | undefined;
+  readonly provider?: string | undefined;
+  readonly typePrefix?: string | null | undefined;
+  readonly dedupeWindowMs?: number | null | undefined;
+  readonly toleranceMs?: number | null | undefined;
+  readonly paused?: boolean | null | undefined;
+  readonly key?: KeyPlace | null | undefined;
+  readonly scheme?: unknown;
+}
+
+/** What was last seen of a source; times in Unix milliseconds. */
+export interface WebhookState {
+  readonly lastReceivedAt: number | null;
+  readonly lastRefused: { readonly at: number; readonly reason: string } | null;
+}
+
+/** A source as it lies in Redis: undefined where nobody can read it, another version's or client's. */
+interface Stored {
+  readonly text: string;
+  readonly source: WebhookSource | undefined;
+}
+
+/**
+ * Looks one up: a command.
+ * @throws {WeirError} `redis-unavailable`; `misconfigured` when this version cannot read its settings
+ */
+export async function findSource(redis: Redis, keyPrefix: string, name: string): Promise<WebhookSource | undefined> {
+  return decodeSource(name, await redis.send(["HGET", webhookSourcesKey(keyPrefix), name]));
+}
+
+/**
+ * A source as Redis answers it.
+ * @returns undefined when there is none
+ * @throws {WeirError} `misconfigured` when this version cannot read its settings
+ */
+export function decodeSource(name: string, reply: Reply): WebhookSource | undefined {
+  const stored = decodeStored(name, reply);
+  if (stored === undefined || stored.source !== undefined) return stored?.source;
+  throw new WeirError(
+    "misconfigured",
+    `the stored settings of the webhook source "${name}" cannot be read: PUT it anew`,
+  );
+}
+
+/** All sources by name, with their states: two commands. What cannot be read is left out. */
+export async function listSources(redis: Redis, keyPrefix: string): Promise<readonly (WebhookSource & WebhookState)[]> {
+  const [sources = null, states = null] = await redis.pipeline([
+    ["HGETALL", webhookSourcesKey(keyPrefix)],
+    ["HGETALL", webhookStatesKey(keyPrefix)],
+  ]);
+  const stateFields = asMap(unwrap(states));
+  const all = [...asMap(unwrap(sources))];
+  await forgetOrphans(redis, keyPrefix, stateFields, new Set(all.map(([name]) => name)));
+  return all.flatMap(([name, text]) => {
+    const source = decodeStored(name, text)?.source;
+    return source === undefined ? [] : [{ ...source, ...decodeState(name, stateFields) }];
+  });
+}
+
+/** An isolate that had the source in its cache may have noted something after it was deleted. */
+async function forgetOrphans(
+  redis: Redis,
+  keyPrefix: string,
+  states: ReadonlyMap<string, Reply>,
+  names: ReadonlySet<string>,
+): Promise<void> {
+  const orphans = [...states.keys()].filter((field) => !names.has(field.slice(field.indexOf(":") + 1)));
+  if (orphans.length > 0) await redis.send(["HDEL", webhookStatesKey(keyPrefix), ...orphans]);
+}
+
+/**
+ * What was last seen of a source: two commands.
+ * @param stream the source's
+ * @throws {WeirError} `unknown-stream` when that is gone
+ */
+export async function sourceState(stream: EventStream, keyPrefix: string, name: string): Promise<WebhookState> {
+  const fields = stateFieldsOf(name);
+  const [exists = null, values = null] = await stream.redis.pipeline([
+    ["EXISTS", stream.keys.stream],
+    ["HMGET", webhookStatesKey(keyPrefix), ...fields],
+  ]);
+  if (unwrap(exists) === 0) throw unknownStream(stream);
+  const found = asArray(unwrap(values));
+  return decodeState(name, new Map(fields.map((field, i) => [field, found[i] ?? null])));
+}
+
+/** How often a PUT looks again when others change the same source. */
+const PUT_ATTEMPTS = 5;
+
+/**
+ * Makes a source, or changes the settings that the patch names.
+ * @param change makes the new settings of those before; it throws what the caller is to be told
+ * @returns what it is now, and whether it was made
+ * @throws {WeirError} `conflict` when there are too many, or others change it all the time
+ */
+export async function configureSource(
+  redis: Redis,
+  keyPrefix: string,
+  name: string,
+  change: (before: WebhookSource | undefined) => Promise<WebhookSource>,
+): Promise<{ created: boolean; before: WebhookSource | undefined; source: WebhookSource }> {
+  const key = webhookSourcesKey(keyPrefix);
+  for (let attempt = 0; attempt < PUT_ATTEMPTS; attempt++) {
+    const stored = decodeStored(name, await redis.send(["HGET", key, name]));
+    const source = await change(stored?.source);
+    const args = [name, stored?.text ?? "", encode(source), MAX_WEBHOOK_SOURCES];
+    const outcome = await redis.send({ script: putWebhookScript, keys: [key], args });
+    if (outcome === "put") return { created: stored === undefined, before: stored?.source, source };
+    if (outcome === "full") {
+      throw new WeirError("conflict", `there are ${MAX_WEBHOOK_SOURCES} webhook sources, as many as there may be`);
+    }
+  }
+  throw new WeirError("conflict", `others change the webhook source "${name}" at the same time`, { retryAfterS: 1 });
+}
+
+/** A source's settings with a patch; `stream` and `provider` must be there. */
+export function patched(
+  before: WebhookSource | undefined,
+  patch: WebhookPatch & { readonly stream: string; readonly provider: string },
+  name: string,
+): WebhookSource {
+  const or = <Value>(value: Value | null | undefined, was: Value | undefined, unlessSet: Value): Value =>
+    value === null ? unlessSet : (value ?? was ?? unlessSet);
+  return {
+    name,
+    stream: patch.stream,
+    provider: patch.provider,
+    typePrefix: or(patch.typePrefix, before?.typePrefix, ""),
+    dedupeWindowMs: or(patch.dedupeWindowMs, before?.dedupeWindowMs, WEBHOOK_DEFAULTS.dedupeWindowMs),
+    toleranceMs: or(patch.toleranceMs, before?.toleranceMs, WEBHOOK_DEFAULTS.toleranceMs),
+    paused: or(patch.paused, before?.paused, false),
+    key: patch.key === undefined ? (before?.key ?? null) : patch.key,
+    scheme: patch.scheme === undefined ? (before?.scheme ?? null) : patch.scheme,
+  };
+}
+
+/** @returns whether it was there */
+export async function deleteSource(redis: Redis, keyPrefix: string, name: string): Promise<boolean> {
+  const [gone = null, states = null] = await redis.pipeline([
+    ["HDEL", webhookSourcesKey(keyPrefix), name],
+    ["HDEL", webhookStatesKey(keyPrefix), ...stateFieldsOf(name)],
+  ]);
+  unwrap(states);
+  return unwrap(gone) === 1;
+}
+
+/** Notes that a source has taken something, or why it has not: a command. */
+export function noteCall(keyPrefix: string, name: string, atMs: number, refusedFor?: string): Command {
+  const [received, refused] = stateFieldsOf(name);
+  return refusedFor === undefined
+    ? ["HSET", webhookStatesKey(keyPrefix), received, atMs]
+    : ["HSET", webhookStatesKey(keyPrefix), refused, `${atMs} ${refusedFor}`];
+}
+
+/** The name last: it may hold colons. */
+function stateFieldsOf(name: string): [received: string, refused: string] {
+  return [`received:${name}`, `refused:${name}`];
+}
+
+function decodeState(name: string, fields: ReadonlyMap<string, Reply>): WebhookState {
+  const [received, refused] = stateFieldsOf(name).map((field) => fields.get(field));
+  const lastReceivedAt = typeof received === "string" && /^\d{1,15}$/.test(received) ? Number(received) : null;
+  const [, at, reason = ""] = /^(\d{1,15}) ([a-z-]{1,64})$/.exec(typeof refused === "string" ? refused : "") ?? [];
+  return { lastReceivedAt, lastRefused: at === undefined ? null : { at: Number(at), reason } };
+}
+
+function encode({ name: _, ...settings }: WebhookSource): string {
+  return JSON.stringify(settings);
+}
+
+function decodeStored(name: string, reply: Reply): Stored | undefined {
+  if (reply === null) return undefined;
+  // Bytes that are not UTF-8: another client's.
+  return typeof reply === "string"
+    ? { text: reply, source: decode(name, parseStored(reply)) }
+    : { text: "", source: undefined };
+}
+
+function decode(name: string, stored: unknown): WebhookSource | undefined {
+  if (!isObject(stored)) return undefined;
+  const { stream, provider, typePrefix, dedupeWindowMs, toleranceMs, paused, key, scheme = null } = stored;
+  const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+  if (typeof stream !== "string" || typeof provider !== "string" || typeof typePrefix !== "string") return undefined;
+  if (!isWhole(dedupeWindowMs) || !isWhole(toleranceMs) || typeof paused !== "boolean") return undefined;
+  const place = decodeKey(key);
+  if (place === undefined) return undefined;
+  return { name, stream, provider, typePrefix, dedupeWindowMs, toleranceMs, paused, key: place, scheme };
+}
+
+function decodeKey(key: unknown): KeyPlace | null | undefined {
+  if (key === null) return null;
+  if (!isObject(key)) return undefined;
+  if (typeof key.header === "string") return { header: key.header };
+  return typeof key.pointer === "string" ? { pointer: key.pointer } : undefined;
+}
