@@ -1,11 +1,12 @@
 // `npm run demo`: real webhooks through Weir, with consumers that crash, and a count of what arrived.
 import { randomUUID } from "node:crypto";
 import { StreamApi } from "./demo/api.ts";
-import { maxMessageBytesFor, webhookMessages } from "./demo/payloads.ts";
+import { githubWebhooks, maxMessageBytesFor } from "./demo/payloads.ts";
 import { play, type Result } from "./demo/scenario.ts";
 import { table } from "./demo/table.ts";
 import { nothingMissing } from "./demo/tally.ts";
 import { openTarget, type Target } from "./demo/target.ts";
+import { WebhookApi } from "./demo/webhook-api.ts";
 import { Progress } from "./progress.ts";
 import { INTERRUPTED, Interrupted, interruptible } from "./signals.ts";
 
@@ -35,26 +36,30 @@ async function main(): Promise<number> {
 async function run(target: Target, progress: Progress): Promise<number> {
   // A name of its own, so that it can run again and again beside whatever else is there.
   const stream = `demo-webhooks-${randomUUID().slice(0, 8)}`;
-  const messages = await webhookMessages();
+  const webhooks = await githubWebhooks();
   const api = new StreamApi(target, stream, stopping.signal);
-  progress.say(`${messages.length} real webhooks into ${stream} at ${target.url}`);
-  await api.create({ maxMessageBytes: maxMessageBytesFor(messages) });
+  const hooks = new WebhookApi(target, target.webhookSecret, stopping.signal);
+  progress.say(`${webhooks.length} real webhooks into ${stream} at ${target.url}`);
+  await api.create({ maxMessageBytes: maxMessageBytesFor(webhooks) });
   let isDeleted = false;
   let isComplete = false;
   try {
-    const result = await play({ api, messages, progress, signal: stopping.signal });
+    await hooks.create(stream);
+    const result = await play({ api, hooks, webhooks, progress, signal: stopping.signal });
     isComplete = report(result, progress);
   } finally {
-    isDeleted = await deleteStream(target, stream);
+    isDeleted = await cleanUp(target, stream);
   }
   return isComplete && isDeleted ? 0 : 1;
 }
 
 /** Never throws, so that the first fault is the one reported. */
-async function deleteStream(target: Target, stream: string): Promise<boolean> {
+async function cleanUp(target: Target, stream: string): Promise<boolean> {
   try {
     // Also when all is called off: so not by that signal.
-    await new StreamApi(target, stream, AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS)).delete();
+    const signal = AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS);
+    await new WebhookApi(target, target.webhookSecret, signal).delete();
+    await new StreamApi(target, stream, signal).delete();
     return true;
   } catch (error) {
     console.error(`stream ${stream} was not deleted: ${error instanceof Error ? error.message : String(error)}`);

@@ -1,24 +1,18 @@
 // The part of Weir's HTTP API that the demo uses, one function a route.
-import { type Endpoint, Problem, send } from "./http.ts";
+import { type Endpoint, send } from "./http.ts";
 import { asList, asNumber, asNumberOrNull, asObject, asText, asTextOrNull } from "./json.ts";
 import type { Usage } from "./usage.ts";
 
-/** A message to produce. */
-export interface NewMessage {
-  readonly type: string;
-  readonly key?: string;
-  readonly attributes: Readonly<Record<string, string>>;
+/** A message in the stream. */
+export interface Message {
+  readonly id: string;
+  readonly type: string | null;
+  readonly attributes: { readonly [name: string]: unknown };
   readonly data: unknown;
 }
 
 /** A message that was handed out: settle it by its lease. `deliveries` counts this one too. */
-export type Delivery = Pick<NewMessage, "data"> & {
-  readonly id: string;
-  readonly type: string | null;
-  readonly attributes: { readonly [name: string]: unknown };
-  readonly deliveries: number;
-  readonly lease: string;
-};
+export type Delivery = Message & { readonly deliveries: number; readonly lease: string };
 
 /** What a poll brings: hand back `pollState` with the next one, and make that after `pollAfterMs`. */
 export interface Batch {
@@ -76,23 +70,12 @@ export class StreamApi {
 
   /** Deletes it with all that belongs to it; that it is gone already is fine. */
   async delete(): Promise<void> {
-    try {
-      await this.#call("DELETE", "");
-    } catch (error) {
-      if (!(error instanceof Problem) || error.code !== "unknown-stream") throw error;
-    }
+    await this.#call("DELETE", "", undefined, ["unknown-stream"]);
   }
 
-  /** @returns the messages' ids in order, and whether this key had produced them before */
-  async produce(messages: readonly NewMessage[], idempotencyKey: string) {
-    const { headers, body } = await this.#call(
-      "POST",
-      "/messages",
-      { messages },
-      { "idempotency-key": idempotencyKey },
-    );
-    const ids = asList(asObject(body, "the answer").ids, "ids").map((id) => asText(id, "an id"));
-    return { ids, replayed: headers.get("idempotency-replayed") === "true" };
+  /** All that it holds, page by page. */
+  messages(): Promise<Message[]> {
+    return this.#pages("/messages", "messages", readMessage);
   }
 
   async createGroup(group: string, settings: { start: "earliest"; ackWaitMs: number; maxDeliveries: number }) {
@@ -126,35 +109,42 @@ export class StreamApi {
   }
 
   /** All of a group's dead letters, page by page. */
-  async deadLetters(group: string): Promise<DeadLetter[]> {
-    const found: DeadLetter[] = [];
+  deadLetters(group: string): Promise<DeadLetter[]> {
+    return this.#pages(`/groups/${group}/dead-letters`, "deadLetters", readDeadLetter);
+  }
+
+  async #pages<Item>(below: string, member: string, read: (value: unknown) => Item): Promise<Item[]> {
+    const found: Item[] = [];
     let next: string | null = null;
     do {
       const query: string = next === null ? "" : `?cursor=${encodeURIComponent(next)}`;
-      const page = asObject((await this.#call("GET", `/groups/${group}/dead-letters${query}`)).body, "the page");
-      found.push(...asList(page.deadLetters, "deadLetters").map(readDeadLetter));
+      const page = asObject((await this.#call("GET", below + query)).body, "the page");
+      found.push(...asList(page[member], member).map(read));
       next = asTextOrNull(page.next, "next");
     } while (next !== null);
     return found;
   }
 
-  #call(method: "GET" | "PUT" | "POST" | "DELETE", below: string, body?: unknown, headers = {}) {
+  #call(method: "GET" | "PUT" | "POST" | "DELETE", below: string, body?: unknown, accepts: readonly string[] = []) {
     const path = `/v1/streams/${this.stream}${below}`;
     const usage = this.#usage && { usage: this.#usage };
-    return send(this.#endpoint, { method, path, body, headers, signal: this.#signal, ...usage });
+    return send(this.#endpoint, { method, path, body, accepts, signal: this.#signal, ...usage });
   }
 }
 
-function readDelivery(value: unknown): Delivery {
+function readMessage(value: unknown): Message {
   const message = asObject(value, "a message");
   return {
     id: asText(message.id, "id"),
     type: asTextOrNull(message.type, "type"),
     attributes: asObject(message.attributes, "attributes"),
     data: message.data,
-    deliveries: asNumber(message.deliveries, "deliveries"),
-    lease: asText(message.lease, "lease"),
   };
+}
+
+function readDelivery(value: unknown): Delivery {
+  const { deliveries, lease } = asObject(value, "a message");
+  return { ...readMessage(value), deliveries: asNumber(deliveries, "deliveries"), lease: asText(lease, "lease") };
 }
 
 function readDeadLetter(value: unknown): DeadLetter {

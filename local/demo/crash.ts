@@ -3,7 +3,7 @@
 import type { Progress } from "../progress.ts";
 import type { Batch, StreamApi } from "./api.ts";
 import { pause } from "./pause.ts";
-import type { GroupTally } from "./tally.ts";
+import { deliveryOf, type GroupTally } from "./tally.ts";
 import type { Handler } from "./worker.ts";
 
 /** What a handler throws to take its whole consumer with it. */
@@ -14,7 +14,7 @@ export class Crash extends Error {
 /** Does what `handle` does, but dies of the message with this delivery id, each time. */
 export function poisonedBy(delivery: string, handle: Handler): Handler {
   return async (message) => {
-    if (message.attributes.delivery !== delivery) return handle(message);
+    if (deliveryOf(message) !== delivery) return handle(message);
     throw new Crash(`died of ${message.type}, delivery ${message.deliveries}`);
   };
 }
@@ -58,6 +58,8 @@ export async function crashMidBatch(api: StreamApi, options: CrashOptions, progr
 
 async function firstBatch(api: StreamApi, { group, consumer, batchSize, signal }: CrashOptions): Promise<Batch> {
   let pollState: string | undefined;
+  // Webhooks come one by one, and it is to die in the middle of many.
+  while ((await api.length()) < batchSize) await pause(20, signal);
   for (;;) {
     const batch = await api.consume(group, { consumer, batchSize, pollState });
     if (batch.messages.length > 0) return batch;

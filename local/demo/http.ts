@@ -10,13 +10,16 @@ export interface Endpoint {
   readonly log: (line: string) => void;
 }
 
-/** `usage` counts what the answer cost; `signal` calls the request off. */
+/** `usage` counts what the answer cost; `signal` calls the request off; errors with a code in `accepts` are none. */
 export interface Request {
   readonly method: "GET" | "PUT" | "POST" | "DELETE";
   readonly path: string;
   readonly body?: unknown;
+  /** In place of `body`: sent as it is. */
+  readonly text?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly usage?: Usage;
+  readonly accepts?: readonly string[];
   readonly signal: AbortSignal;
 }
 
@@ -43,8 +46,8 @@ const TIMEOUT_MS = 30_000;
 const MOST_TRIES = 5;
 
 /**
- * Sends a request, and again when Weir says `Retry-After`. All that the demo sends may be repeated: producing has its
- * Idempotency-Key, an acknowledgement counts once, and a batch whose answer got lost comes again when its lease ends.
+ * Sends a request, and again when Weir says `Retry-After`. All that the demo sends may be repeated: a webhook has its
+ * delivery id, an acknowledgement counts once, and a batch whose answer got lost comes again when its lease ends.
  *
  * @throws Problem what Weir answered; Error when there is no Weir; the signal's reason
  */
@@ -63,16 +66,20 @@ export async function send(endpoint: Endpoint, request: Request): Promise<Answer
 async function sendOnce(endpoint: Endpoint, request: Request): Promise<Answer> {
   const { status, headers, text } = await exchange(endpoint, request);
   request.usage?.add(headers);
-  if (status >= 200 && status < 300) return { headers, body: text === "" ? undefined : JSON.parse(text) };
-  throw toProblem(endpoint, request, status, headers, text);
+  const isJson = headers.get("content-type")?.includes("json") === true;
+  if (status >= 200 && status < 300) return { headers, body: isJson ? JSON.parse(text) : undefined };
+  const problem = toProblem(endpoint, request, status, headers, text);
+  if (problem instanceof Problem && request.accepts?.includes(problem.code)) return { headers, body: undefined };
+  throw problem;
 }
 
-async function exchange({ url, token }: Endpoint, { method, path, body, headers, signal }: Request) {
+async function exchange({ url, token }: Endpoint, request: Request) {
+  const { method, path, body, text = body === undefined ? undefined : JSON.stringify(body), headers, signal } = request;
   try {
     const response = await fetch(url + path, {
       method,
       headers: { authorization: `Bearer ${token}`, "content-type": "application/json", ...headers },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(text === undefined ? {} : { body: text }),
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
     });
     return { status: response.status, headers: response.headers, text: await response.text() };

@@ -2,45 +2,32 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import type { NewMessage } from "./api.ts";
 import { asList, asObject, asText } from "./json.ts";
+import type { Webhook } from "./webhook-api.ts";
 
 /**
- * Every payload of the package as a message, in the package's order.
+ * Every payload of the package as GitHub would post it, in the package's order.
  *
  * @throws Error when the package is not installed
  */
-export async function webhookMessages(): Promise<NewMessage[]> {
+export async function githubWebhooks(): Promise<Webhook[]> {
   const file = fileURLToPath(import.meta.resolve("@octokit/webhooks-examples"));
   const events = asList(JSON.parse(await readFile(file, "utf8")), "the package's content");
   return events.flatMap((value) => {
-    const event = asObject(value, "an event");
-    const name = asText(event.name, "an event's name");
-    return asList(event.examples, `the examples of ${name}`).map((payload) => toMessage(name, payload));
+    const { name, examples } = asObject(value, "an event");
+    const event = asText(name, "an event's name");
+    return asList(examples, `the examples of ${event}`).map((payload) => {
+      return { event, delivery: randomUUID(), body: JSON.stringify(payload) };
+    });
   });
 }
 
-/** As a receiver of webhooks would: GitHub sends event and delivery id as headers, the rest in the payload. */
-function toMessage(event: string, data: unknown): NewMessage {
-  const { action, repository } = asObject(data, `a payload of ${event}`);
-  const key = repositoryName(repository);
-  return {
-    type: typeof action === "string" ? `${event}.${action}` : event,
-    ...(key === undefined ? {} : { key }),
-    attributes: { delivery: randomUUID() },
-    data,
-  };
-}
-
-function repositoryName(repository: unknown): string | undefined {
-  if (typeof repository !== "object" || repository === null || !("full_name" in repository)) return undefined;
-  return typeof repository.full_name === "string" && repository.full_name !== "" ? repository.full_name : undefined;
-}
-
 const LEAST_MAX_MESSAGE_BYTES = 64 * 1024;
+/** What the headers, the type and the key of a message may take. */
+const SPARE_BYTES = 4 * 1024;
 
 /** A `maxMessageBytes` that lets all of them in: Weir's default, or more when the largest needs it. */
-export function maxMessageBytesFor(messages: readonly NewMessage[]): number {
-  const largest = Math.max(...messages.map((message) => Buffer.byteLength(JSON.stringify(message))));
-  return Math.max(LEAST_MAX_MESSAGE_BYTES, largest);
+export function maxMessageBytesFor(webhooks: readonly Webhook[]): number {
+  const largest = Math.max(...webhooks.map(({ body }) => Buffer.byteLength(body)));
+  return Math.max(LEAST_MAX_MESSAGE_BYTES, largest + SPARE_BYTES);
 }

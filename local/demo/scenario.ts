@@ -1,11 +1,12 @@
 // What happens in the demo: one stream of webhooks, a group in which all is well and one in which consumers crash.
 
 import type { Progress } from "../progress.ts";
-import type { NewMessage, StreamApi } from "./api.ts";
+import type { StreamApi } from "./api.ts";
 import { crashMidBatch, poisonedBy, restartOnCrash } from "./crash.ts";
 import { feed } from "./feed.ts";
 import { pause } from "./pause.ts";
 import { type Outcome, reckon, Tally } from "./tally.ts";
+import type { Webhook, WebhookApi } from "./webhook-api.ts";
 import { type Handler, work } from "./worker.ts";
 
 const CALM = "archive";
@@ -19,7 +20,8 @@ const DRAIN_TIMEOUT_MS = 60_000;
 /** `signal` calls all of it off. */
 export interface Scene {
   readonly api: StreamApi;
-  readonly messages: readonly NewMessage[];
+  readonly hooks: WebhookApi;
+  readonly webhooks: readonly Webhook[];
   readonly progress: Progress;
   readonly signal: AbortSignal;
 }
@@ -43,7 +45,7 @@ export async function play(scene: Scene): Promise<Result> {
   const finished = new AbortController();
   const consumers = [calmGroup(scene, tally, finished.signal), troubledGroup(scene, tally, finished.signal)];
   try {
-    const done = feed(scene.api, scene.messages, tally, scene.progress).then(() => drained(scene, tally));
+    const done = feed(scene.hooks, scene.api, scene.webhooks, tally, scene.progress).then(() => drained(scene, tally));
     // Consumers end only when they are told to, or when something went wrong.
     await Promise.race([done, Promise.all(consumers).then(() => done)]);
   } finally {
@@ -69,10 +71,10 @@ async function calmGroup({ api, signal }: Scene, tally: Tally, finished: AbortSi
 
 /** One consumer that dies in the middle of its first batch, then two that share, and that one message kills. */
 async function troubledGroup(scene: Scene, tally: Tally, finished: AbortSignal): Promise<void> {
-  const { api, messages, progress, signal } = scene;
+  const { api, webhooks, progress, signal } = scene;
   const group = { group: TROUBLED, batchSize: 10, tally: tally.group(TROUBLED), finished, signal };
   await crashMidBatch(api, { ...group, consumer: "mortal", keep: 4 }, progress);
-  const handle = poisonedBy(poisonOf(messages), takingMs(5, signal));
+  const handle = poisonedBy(poisonOf(webhooks), takingMs(5, signal));
   const consumer = (name: string) =>
     restartOnCrash(`${TROUBLED}/${name}`, () => work(api, { ...group, consumer: name, handle }), progress);
   await Promise.all([consumer("left"), consumer("right")]);
@@ -84,12 +86,12 @@ function takingMs(ms: number, signal: AbortSignal): Handler {
 }
 
 /** The delivery id of the message that no consumer of the troubled group survives: one from the middle. */
-function poisonOf(messages: readonly NewMessage[]): string {
-  return messages[poisonIndex(messages)]?.attributes.delivery ?? "";
+function poisonOf(webhooks: readonly Webhook[]): string {
+  return webhooks[poisonIndex(webhooks)]?.delivery ?? "";
 }
 
-function poisonIndex(messages: readonly NewMessage[]): number {
-  return Math.floor(messages.length / 2);
+function poisonIndex(webhooks: readonly Webhook[]): number {
+  return Math.floor(webhooks.length / 2);
 }
 
 /** Waits until no group has anything left to do, but not for ever: then the result says what is left. */
@@ -104,8 +106,8 @@ async function drained({ api, progress, signal }: Scene, tally: Tally): Promise<
   progress.say(`not done after ${DRAIN_TIMEOUT_MS / 1_000} s: gave up waiting`);
 }
 
-async function reckonAll({ api, messages }: Scene, tally: Tally): Promise<Map<string, Outcome>> {
-  const poison = [...tally.payloads.keys()][poisonIndex(messages)];
+async function reckonAll({ api, webhooks }: Scene, tally: Tally): Promise<Map<string, Outcome>> {
+  const poison = [...tally.payloads.keys()][poisonIndex(webhooks)];
   const outcomes = new Map<string, Outcome>();
   for (const group of GROUPS) {
     const [deadLetters, state] = [await api.deadLetters(group), await api.groupState(group)];

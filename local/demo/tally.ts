@@ -1,6 +1,12 @@
 // Who saw what, by id; and the reckoning: whatever was produced must have arrived, in each group.
-import type { DeadLetter, Delivery, GroupState, NewMessage } from "./api.ts";
+import type { DeadLetter, Delivery, GroupState, Message } from "./api.ts";
 import { Usage } from "./usage.ts";
+import type { Webhook } from "./webhook-api.ts";
+
+/** @returns what GitHub names the delivery by that became this message */
+export function deliveryOf({ attributes }: Pick<Message, "attributes">): string {
+  return String(attributes["webhook-id"]);
+}
 
 /** What the producer and the consumers of each group have done so far. */
 export class Tally {
@@ -20,10 +26,16 @@ export class Tally {
     return group;
   }
 
-  /** @param ids the answer's, in the messages' order */
-  produced(ids: readonly string[], messages: readonly NewMessage[]): void {
-    if (ids.length !== messages.length) throw new Error(`${messages.length} messages, but ${ids.length} ids`);
-    for (const [i, id] of ids.entries()) this.payloads.set(id, JSON.stringify(messages[i]?.data));
+  /**
+   * @param ids the messages' ids, by delivery
+   * @throws Error when one of the webhooks became no message
+   */
+  produced(ids: ReadonlyMap<string, string>, webhooks: readonly Webhook[]): void {
+    for (const { delivery, body } of webhooks) {
+      const id = ids.get(delivery);
+      if (id === undefined) throw new Error(`the webhook ${delivery} is not in the stream`);
+      this.payloads.set(id, body);
+    }
   }
 }
 

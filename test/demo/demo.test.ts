@@ -5,7 +5,7 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test, vi } from "vitest";
-import { webhookMessages } from "../../local/demo/payloads.ts";
+import { githubWebhooks } from "../../local/demo/payloads.ts";
 import { freePort } from "../../local/ports.ts";
 import { type Stack, startStack } from "../../local/stack.ts";
 import { temporaryFolder } from "../support/folder.ts";
@@ -16,6 +16,7 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const script = join(import.meta.dirname, "..", "..", "local", "demo.ts");
 const ROOT_TOKEN = "root-token-of-the-demo-test";
+const SECRET = "webhook-secret-of-the-demo-test";
 
 type Run = { child: ChildProcess; out: () => string; err: () => string; exit: Promise<number | null> };
 
@@ -37,7 +38,7 @@ afterAll(() => folder.remove());
 
 /** Its temporary folders are made in `tmp`. */
 function demo(env: Record<string, string>, tmp = folder.dir): Run {
-  const { WEIR_URL: _, ROOT_TOKEN: __, ...own } = process.env;
+  const { WEIR_URL: _, ROOT_TOKEN: __, WEBHOOK_SECRET_DEMO: ___, ...own } = process.env;
   // Detached as a terminal would run it: a signal to the group does not reach the test.
   const child = spawn(process.execPath, [script], { env: { ...own, TMPDIR: tmp, ...env }, detached: true });
   const text = { out: "", err: "" };
@@ -70,7 +71,7 @@ function row(run: Run, label: string): number[] {
 }
 
 test("npm run demo loses nothing: all arrives in both groups but the poison, which is kept as a dead letter", async () => {
-  const { length } = await webhookMessages();
+  const { length } = await githubWebhooks();
   const tmp = join(folder.dir, "own-stack");
   await mkdir(tmp);
   const run = demo({}, tmp);
@@ -89,7 +90,8 @@ test("npm run demo loses nothing: all arrives in both groups but the poison, whi
     expect(cost).toBeGreaterThan(0);
   }
   expect(run.out()).toContain("got 10, acknowledged 4, and never comes back");
-  expect(run.out()).toContain("repeated the first request: the same 100 ids, nothing appended");
+  expect(run.out()).toContain("tampered with one on its way: refused, bad-signature");
+  expect(run.out()).toContain("posted one again: the same answer, nothing appended");
   for (const delivery of [1, 2, 3]) expect(run.out()).toContain(`, delivery ${delivery}; starts again`);
   expect(run.out()).not.toContain(", delivery 4;");
   expect(run.out()).not.toContain("\x1b");
@@ -119,7 +121,7 @@ test("Ctrl-C, also as npm passes it on a second time, ends all of it and leaves 
 
 describe("against a Weir that runs already", () => {
   let stack: Stack;
-  let weir: { WEIR_URL: string; ROOT_TOKEN: string };
+  let weir: { WEIR_URL: string; ROOT_TOKEN: string; WEBHOOK_SECRET_DEMO: string };
 
   beforeAll(async () => {
     stack = await startStack({
@@ -130,9 +132,9 @@ describe("against a Weir that runs already", () => {
       transport: "rest",
       log: (line) => console.error(line),
       redisUrl: inject("redisUrl"),
-      vars: { KEY_PREFIX: uniquePrefix() },
+      vars: { KEY_PREFIX: uniquePrefix(), WEBHOOK_SECRET_DEMO: SECRET },
     });
-    weir = { WEIR_URL: `${stack.url}/`, ROOT_TOKEN };
+    weir = { WEIR_URL: `${stack.url}/`, ROOT_TOKEN, WEBHOOK_SECRET_DEMO: SECRET };
   });
 
   afterAll(() => stack?.stop());
@@ -168,6 +170,14 @@ describe("against a Weir that runs already", () => {
     const run = demo(weir);
     expect(await run.exit, run.out() + run.err()).toBe(0);
     expect(JSON.parse(await call("GET", "/v1/streams"))).toMatchObject({ streams: [] });
+    expect(JSON.parse(await call("GET", "/v1/webhooks"))).toMatchObject({ webhooks: [] });
+  });
+
+  test("another secret than the deployment's is told as what it is", async () => {
+    const run = demo({ ...weir, WEBHOOK_SECRET_DEMO: "another secret" });
+    expect(await run.exit).toBe(1);
+    expect(run.err()).toMatch(/HTTP 401 bad-signature/);
+    expect(JSON.parse(await call("GET", "/v1/streams"))).toMatchObject({ streams: [] });
   });
 
   test("it deletes its stream also when it is interrupted", async () => {
@@ -186,9 +196,15 @@ describe("against a Weir that runs already", () => {
 });
 
 test("where no Weir is, it says so", async () => {
-  const run = demo({ WEIR_URL: `http://127.0.0.1:${await freePort()}` });
+  const run = demo({ WEIR_URL: `http://127.0.0.1:${await freePort()}`, WEBHOOK_SECRET_DEMO: SECRET });
   expect(await run.exit).toBe(1);
   expect(run.err()).toMatch(/^No answer from http:\/\/127\.0\.0\.1:\d+ \(.*ECONNREFUSED.*\)\. Is Weir running there\?/);
+});
+
+test("without the secret that webhooks are signed with, it says which setting that is", async () => {
+  const run = demo({ WEIR_URL: "http://127.0.0.1:1" });
+  expect(await run.exit).toBe(1);
+  expect(run.err()).toMatch(/^set WEBHOOK_SECRET_DEMO here and for the Weir at http:\/\/127\.0\.0\.1:1/);
 });
 
 test("a WEIR_URL that is none is refused", async () => {
