@@ -43,8 +43,8 @@ function requestFault(scheme: SignedScheme, request: WebhookRequest): string | u
   if (signedHeaders(scheme).some((name) => headerAt(request, name) === undefined)) {
     return "a header that is signed, or holds the signature, is missing, too long or not plain ASCII";
   }
-  if (signsUrl(scheme) && (request.url.length > MAX_URL_CHARACTERS || !HTTP_URL.test(request.url))) {
-    return "the URL, which is signed, is too long or not plain ASCII";
+  if (needsUrl(scheme) && (request.url.length > MAX_URL_CHARACTERS || !HTTP_URL.test(request.url))) {
+    return "the URL, which is signed in part or as a whole, is too long or not plain ASCII";
   }
   return hasPart(scheme, "method") && !METHOD.test(request.method) ? "the method, which is signed, is none" : undefined;
 }

@@ -84,6 +84,14 @@ export function signsUrl(scheme: Scheme): boolean {
   return hasPart(scheme, "url") || hasPart(scheme, "url-decoded");
 }
 
+/** Whether a stored request cannot be verified again without its URL. */
+export function needsUrl(scheme: Scheme): boolean {
+  if (scheme.algorithm === "shared-secret") return false;
+  const { time, id, signed } = scheme;
+  const isSignedId = id !== undefined && signed.includes("id");
+  return signsUrl(scheme) || (time !== undefined && "query" in time) || (isSignedId && "query" in id);
+}
+
 export function hasPart(scheme: Scheme, part: Part): boolean {
   return scheme.algorithm !== "shared-secret" && scheme.signed.includes(part);
 }
@@ -144,11 +152,9 @@ const items = once(() => ({
     .enum([",", ";", " "])
     .optional()
     .meta({ description: "What parts the header's items; any one of them will do" }),
-  prefix: printable(1, 32)
-    .optional()
-    .meta({
-      description: "What an item starts with, such as `sha256=`, and what is taken off; others are passed over",
-    }),
+  prefix: printable(1, 32).optional().meta({
+    description: "What an item starts with, such as `sha256=`, and what is taken off; others are passed over",
+  }),
 }));
 
 const place = once(() =>
@@ -239,7 +245,10 @@ interface Fault {
 
 /** What a scheme must not be even though each member is right. */
 function* faultsOf(scheme: Scheme): Generator<Fault> {
-  if (scheme.algorithm === "shared-secret") return;
+  if (scheme.algorithm === "shared-secret") {
+    if (isSecretAt(scheme)) yield { path: ["id"], message: "expected another place than the secret's" };
+    return;
+  }
   const { signed } = scheme;
   const has = (wanted: Part) => signed.includes(wanted);
   // Whoever saw one request could send any other.
@@ -257,6 +266,13 @@ function* faultsOf(scheme: Scheme): Generator<Fault> {
   if (signedHeaders(scheme).includes("webhook-id") && !isHeader(scheme.id, "webhook-id")) {
     yield { path: ["id"], message: 'expected { "header": "webhook-id" }, since that header is signed' };
   }
+}
+
+function isSecretAt({ secretAt, id }: SharedSecretScheme): boolean {
+  if (id === undefined) return false;
+  if (typeof secretAt === "string") return isHeader(id, "authorization");
+  if ("header" in secretAt) return isHeader(id, secretAt.header);
+  return "pointer" in id && id.pointer === secretAt.pointer;
 }
 
 function isTimeSigned({ signed, time: at }: SignedScheme): boolean {
