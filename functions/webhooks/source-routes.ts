@@ -38,9 +38,12 @@ const SourceName = Name.refine(
 );
 const SourceParams = z.object({ source: SourceName });
 
-/** A JSON pointer (RFC 6901). */
-const Pointer = limitedText(1, 256).regex(/^(?:\/(?:[^~/]|~[01])*)+$/, "expected a JSON pointer such as /data/id");
-const HeaderName = limitedText(1, 128).regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "expected the name of a header");
+const Pointer = limitedText(1, 256)
+  .regex(/^(?:\/(?:[^~/]|~[01])*)+$/, "expected a JSON pointer such as /data/id")
+  .meta({ description: "A JSON pointer (RFC 6901), such as `/data/id`" });
+const HeaderName = limitedText(1, 128)
+  .regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "expected the name of a header")
+  .meta({ description: "The name of a header" });
 
 const sourceSettings = once(() =>
   z.strictObject({

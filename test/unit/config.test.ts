@@ -28,6 +28,7 @@ describe("a deployment's settings", () => {
       redisTimeoutMs: 10_000,
       consumerIdleMs: 86_400_000,
       alerts: { reaperLateMs: 600_000 },
+      webhookSecrets: new Map(),
     });
   });
 
@@ -53,9 +54,37 @@ describe("a deployment's settings", () => {
       ALERT_WEBHOOK_URL: "hook.invalid",
       ALERT_WEBHOOK_SECRET: "secret",
       REAPER_LATE_MS: "59999",
+      PUBLIC_URL: "events.example.com",
     });
     for (const name of Object.keys(SETTINGS).filter((name) => name !== "REDIS_URL")) expect(message).toContain(name);
   });
+
+  test("hold the secrets of webhook sources, and nothing else that is called so by chance or empty", () => {
+    const env = {
+      ...GOOD,
+      WEBHOOK_SECRET_GITHUB: "a",
+      WEBHOOK_SECRET_GITHUB_PREVIOUS: "b",
+      WEBHOOK_VERIFY_TOKEN_META: "c",
+      WEBHOOK_SECRET_EMPTY: "",
+      WEBHOOK_SECRET_: "d",
+      MY_WEBHOOK_SECRET_X: "e",
+    };
+    expect([...parseConfig(env).webhookSecrets]).toEqual([
+      ["WEBHOOK_SECRET_GITHUB", "a"],
+      ["WEBHOOK_SECRET_GITHUB_PREVIOUS", "b"],
+      ["WEBHOOK_VERIFY_TOKEN_META", "c"],
+    ]);
+  });
+
+  test.each(["https://events.example.com", "https://events.example.com/", "http://127.0.0.1:8787/weir/"])(
+    "take %s as the public URL, without a slash at its end",
+    (PUBLIC_URL) => expect(parseConfig({ ...GOOD, PUBLIC_URL }).publicUrl).toBe(PUBLIC_URL.replace(/\/$/, "")),
+  );
+
+  test.each(["events.example.com", "ftp://a", "https://u:p@a", "https://a/?b", "https://a/#b", "https://"])(
+    "refuse %j as the public URL",
+    (PUBLIC_URL) => expect(refusal({ ...GOOD, PUBLIC_URL })).toContain("PUBLIC_URL"),
+  );
 
   test("that are missing altogether say what to set", () => {
     expect(refusal({})).toMatch(/UPSTASH_REDIS_REST_URL.*REDIS_URL.*ROOT_TOKEN/);

@@ -10,6 +10,7 @@ const VALUES: Record<string, string> = {
   KEY_PREFIX: "own:",
   ALERT_WEBHOOK_URL: "https://example.com/hook",
   ALERT_WEBHOOK_SECRET: `whsec_${"A".repeat(32)}`,
+  PUBLIC_URL: "https://events.example.com",
 };
 
 function parsed(env: NodeJS.ProcessEnv) {
@@ -40,6 +41,11 @@ describe("the settings of npm start", () => {
     expect(Object.keys(vars).sort()).toEqual(own.sort());
     expect([redisUrl, rootToken]).toEqual([VALUES.REDIS_URL, VALUES.ROOT_TOKEN]);
     expect(ignored).toEqual(hosted);
+  });
+
+  test("hand the secrets of webhook sources to the Worker", () => {
+    const secrets = { WEBHOOK_SECRET_GITHUB: "a", WEBHOOK_SECRET_GITHUB_PREVIOUS: "b", WEBHOOK_VERIFY_TOKEN_META: "c" };
+    expect(parsed({ ...secrets, WEBHOOK_SECRET: "d", WEBHOOK_SECRET_EMPTY: "" }).vars).toEqual(secrets);
   });
 
   test("are refused all at once, and no secret is shown", () => {
