@@ -1,7 +1,14 @@
 import { type Bytes, concat, decode, encode, sha256, utf8 } from "./bytes.ts";
 import { formOf, headerAt, isForm, isObject, jsonOf, queryOf, textAt } from "./places.ts";
-import type { TimePlace } from "./scheme.ts";
-import { type HeaderItems, hasPart, type Part, type SignedScheme, signedHeaders, signsUrl } from "./scheme.ts";
+import {
+  type HeaderItems,
+  hasPart,
+  needsUrl,
+  type Part,
+  type SignedScheme,
+  signedHeaders,
+  type TimePlace,
+} from "./scheme.ts";
 import type { WebhookRequest } from "./webhook-request.ts";
 
 /** What a signed request shows for itself. */
