@@ -18,6 +18,11 @@ const MAX_SKEW_MS = 60_000;
 /** What one UNLINK is given. */
 const KEYS_AT_ONCE = 1_024;
 
+/** At its end, what is as old as the window was in it too, also by a clock that is behind. */
+function generationMs(windowMs: number): number {
+  return windowMs + 2 * MAX_SKEW_MS;
+}
+
 /** What produce needs to take a delivery once. */
 export interface Delivery {
   /** 64 bits of the id's digest, as Redis writes integers. */
@@ -43,7 +48,7 @@ export async function deliveryOf(
 ): Promise<Delivery> {
   const bytes = Buffer.from(await crypto.subtle.digest("SHA-256", Buffer.from(id)));
   const shard = bytes.readUInt16BE(8) % SHARDS;
-  const lengthMs = windowMs + MAX_SKEW_MS;
+  const lengthMs = generationMs(windowMs);
   const generation = Math.floor(nowMs / lengthMs);
   const isAtEnd = (generation + 1) * lengthMs - nowMs <= MAX_SKEW_MS;
   return {
@@ -62,7 +67,7 @@ export function forgetDeliveriesCalls(
   { source, windowMs }: DeliveryMemory,
   nowMs: number,
 ): readonly Command[] {
-  const generation = Math.floor(nowMs / (windowMs + MAX_SKEW_MS));
+  const generation = Math.floor(nowMs / generationMs(windowMs));
   const keys = [generation - 1, generation, generation + 1].flatMap((one) =>
     Array.from({ length: SHARDS }, (_, shard) => stream.keys.deliveries(source, one, shard)),
   );

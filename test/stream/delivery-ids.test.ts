@@ -62,31 +62,23 @@ describe.each(BOTH_TRANSPORTS)("a delivery over %s", (transport) => {
 describe("the memory of delivery ids", () => {
   const stream = (): EventStream => openStream(openRedis(), uniquePrefix(), "s");
 
-  test("knows a repeat at any time within the window, whatever the clocks of two isolates say to the minute", async () => {
+  test("knows a repeat at any time within the window, also when two clocks are a minute apart", async () => {
     const s = stream();
-    const windows = fc.constantFrom(1, 1_000, 3_600_000, DAY_MS, 7 * DAY_MS);
+    const windowsMs = fc.constantFrom(1, 1_000, 60_000, 3_600_000, DAY_MS, 7 * DAY_MS);
+    const parts = fc.oneof(fc.constantFrom(0, 1), fc.double({ min: 0, max: 1, noNaN: true }));
+    const skewsMs = fc.oneof(fc.constantFrom(-60_000, 0, 60_000), fc.integer({ min: -60_000, max: 60_000 }));
     await fc.assert(
-      fc.asyncProperty(
-        windows,
-        fc.nat(30 * DAY_MS),
-        fc.double({ min: 0, max: 1, noNaN: true }),
-        fc.integer({ min: -30_000, max: 30_000 }),
-        async (windowMs, at, part, skewMs) => {
-          const memory = { source: "s", windowMs };
-          const first = await deliveryOf(s, memory, "a", NOW_MS + at);
-          // Two clocks: the later request may even bear the earlier time.
-          const later = NOW_MS + at + Math.max(Math.floor(windowMs * part) + Math.min(skewMs, 0), skewMs);
-          const isWithin = Math.abs(later - NOW_MS - at) <= windowMs || Math.abs(later - NOW_MS - at) <= 30_000;
-          if (!isWithin) return;
-          const second = await deliveryOf(s, memory, "a", later);
-          expect(second.keys).toContain(first.keys[0]);
-          expect(second.digest).toBe(first.digest);
-          // The set is still there.
-          expect(first.lifeMs).toBeGreaterThanOrEqual(Math.max(0, later - NOW_MS - at));
-          expect(first.lifeMs).toBeLessThanOrEqual(2 * (windowMs + 60_000));
-        },
-      ),
-      { numRuns: 500 },
+      fc.asyncProperty(windowsMs, fc.nat(30 * DAY_MS), parts, skewsMs, async (windowMs, at, part, skewMs) => {
+        const memory = { source: "s", windowMs };
+        const [firstMs, afterMs] = [NOW_MS + at, Math.floor(windowMs * part)];
+        const first = await deliveryOf(s, memory, "a", firstMs);
+        const second = await deliveryOf(s, memory, "a", firstMs + afterMs + skewMs);
+        expect(second.keys).toContain(first.keys[0]);
+        expect(second.digest).toBe(first.digest);
+        expect(first.lifeMs).toBeGreaterThan(afterMs);
+        expect(first.lifeMs).toBeLessThanOrEqual(2 * (windowMs + 120_000));
+      }),
+      { numRuns: 2_000 },
     );
   });
 
@@ -96,8 +88,8 @@ describe("the memory of delivery ids", () => {
     const [key = ""] = (await deliveryOf(s, DAILY, "a", NOW_MS)).keys;
     const lifeMs = await nativeClient().pttl(key);
     expect(lifeMs).toBeGreaterThan(DAY_MS);
-    expect(lifeMs).toBeLessThanOrEqual(2 * (DAY_MS + 60_000));
-    expect(await take(s, "a", { nowMs: NOW_MS + 2 * (DAY_MS + 60_000) })).toMatchObject({ repeated: false });
+    expect(lifeMs).toBeLessThanOrEqual(2 * (DAY_MS + 120_000));
+    expect(await take(s, "a", { nowMs: NOW_MS + 2 * (DAY_MS + 120_000) })).toMatchObject({ repeated: false });
   });
 
   test("is each source's own, and each stream's", async () => {
@@ -127,7 +119,7 @@ describe("the memory of delivery ids", () => {
 
   test("is emptied at once when the source is deleted, in whichever generation an id lies", async () => {
     const s = await makeStream();
-    const lengthMs = DAY_MS + 60_000;
+    const lengthMs = DAY_MS + 120_000;
     const startMs = Math.ceil(NOW_MS / lengthMs) * lengthMs;
     await take(s, "before", { nowMs: startMs - 1 });
     await take(s, "now", { nowMs: startMs });
