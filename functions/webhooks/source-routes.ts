@@ -5,6 +5,7 @@ import { pageByName } from "../../shared/stream/page.ts";
 import { openStream } from "../../shared/stream/stream.ts";
 import {
   findSource,
+  type KeyPlace,
   listSources,
   sourceState,
   WEBHOOK_DEFAULTS,
@@ -63,7 +64,12 @@ const sourceSettings = once(() =>
       .nullish()
       .meta({ description: `Answer 200, and keep nothing. ${defaultInWords(false)}` }),
     key: z
-      .union([z.strictObject({ header: HeaderName }), z.strictObject({ pointer: Pointer })])
+      .strictObject({ header: HeaderName.optional(), pointer: Pointer.optional() })
+      .refine(
+        ({ header, pointer }) => (header === undefined) !== (pointer === undefined),
+        "expected either header or pointer",
+      )
+      .transform(({ header, pointer = "" }): KeyPlace => (header === undefined ? { pointer } : { header }))
       .nullish()
       .meta({ description: "What becomes the message's `key`: a header, or a member of a JSON body" }),
     scheme: schemeSchema().nullish().meta({ description: "How `generic` signs; for no other provider" }),

@@ -1,10 +1,9 @@
-import { WeirError } from "../../shared/errors.ts";
 import { ExpiringMap } from "../../shared/expiring-map.ts";
 import { webhookSourcesKey } from "../../shared/keys.ts";
 import { unwrap } from "../../shared/redis/redis.ts";
 import { asArray } from "../../shared/redis/reply.ts";
 import type { EventStream } from "../../shared/stream/stream.ts";
-import { decodeSource, noteCall, type WebhookSource } from "../../shared/stream/webhook-sources.ts";
+import { decodeSource, noteCall, unreadable, type WebhookSource } from "../../shared/stream/webhook-sources.ts";
 import type { RequestContext } from "../context.ts";
 import { forgetDeliveriesTo } from "./forget.ts";
 import type { Mapping } from "./mapping.ts";
@@ -32,7 +31,7 @@ export class WebhookMemory {
   /**
    * Anybody may ask for anything: whatever names they try, they cost two commands in two seconds.
    * @returns undefined when there is no such source
-   * @throws {WeirError} `redis-unavailable`, `misconfigured`
+   * @throws {WeirError} `redis-unavailable`, `conflict`
    */
   async find({ redis, config }: RequestContext, name: string): Promise<WebhookSource | undefined> {
     const known = this.#sources.get(name);
@@ -74,7 +73,7 @@ export class WebhookMemory {
 
 /**
  * How a source's webhooks are verified and become messages.
- * @throws {WeirError} `misconfigured` when another version of Weir has stored what this one does not know
+ * @throws {WeirError} `conflict` when another version of Weir has stored what this one does not know
  */
 export function mappingOf(source: WebhookSource): Mapping {
   const { name, typePrefix, key } = source;
@@ -83,10 +82,7 @@ export function mappingOf(source: WebhookSource): Mapping {
     const scheme = provider.scheme ?? schemeSchema().safeParse(source.scheme).data;
     if (scheme !== undefined) return { source: name, provider, scheme, typePrefix, key };
   }
-  throw new WeirError(
-    "misconfigured",
-    `the stored settings of the webhook source "${name}" cannot be read: PUT it anew`,
-  );
+  throw unreadable(name);
 }
 
 export function isProvider(name: string): name is ProviderName {

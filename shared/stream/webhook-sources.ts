@@ -2,7 +2,7 @@ import { WeirError } from "../errors.ts";
 import { webhookSourcesKey, webhookStatesKey } from "../keys.ts";
 import type { Command, Reply } from "../redis/connection.ts";
 import { type Redis, unwrap } from "../redis/redis.ts";
-import { asArray, asMap } from "../redis/reply.ts";
+import { asArray, asMap, asTextOrNull } from "../redis/reply.ts";
 import { putWebhookScript } from "../scripts/put-webhook.lua.ts";
 import { isObject, parseStored } from "../stored-json.ts";
 import { unknownStream } from "./missing.ts";
@@ -64,7 +64,7 @@ interface Stored {
 
 /**
  * Looks one up: a command.
- * @throws {WeirError} `redis-unavailable`; `misconfigured` when this version cannot read its settings
+ * @throws {WeirError} `redis-unavailable`; `conflict` when this version cannot read its settings
  */
 export async function findSource(redis: Redis, keyPrefix: string, name: string): Promise<WebhookSource | undefined> {
   return decodeSource(name, await redis.send(["HGET", webhookSourcesKey(keyPrefix), name]));
@@ -73,15 +73,17 @@ export async function findSource(redis: Redis, keyPrefix: string, name: string):
 /**
  * A source as Redis answers it.
  * @returns undefined when there is none
- * @throws {WeirError} `misconfigured` when this version cannot read its settings
+ * @throws {WeirError} `conflict` when this version cannot read its settings
  */
 export function decodeSource(name: string, reply: Reply): WebhookSource | undefined {
   const stored = decodeStored(name, reply);
   if (stored === undefined || stored.source !== undefined) return stored?.source;
-  throw new WeirError(
-    "misconfigured",
-    `the stored settings of the webhook source "${name}" cannot be read: PUT it anew`,
-  );
+  throw unreadable(name);
+}
+
+/** Another version of Weir, or another client, has written it. */
+export function unreadable(name: string): WeirError {
+  return new WeirError("conflict", `the stored settings of the webhook source "${name}" cannot be read: PUT it anew`);
 }
 
 /** All sources by name, with their states: two commands. What cannot be read is left out. */
@@ -94,7 +96,7 @@ export async function listSources(redis: Redis, keyPrefix: string): Promise<read
   const all = [...asMap(unwrap(sources))];
   await forgetOrphans(redis, keyPrefix, stateFields, new Set(all.map(([name]) => name)));
   return all.flatMap(([name, text]) => {
-    const source = decodeStored(name, text)?.source;
+    const source = typeof text === "string" ? decode(name, parseStored(text)) : undefined;
     return source === undefined ? [] : [{ ...source, ...decodeState(name, stateFields) }];
   });
 }
@@ -211,11 +213,8 @@ function encode({ name: _, ...settings }: WebhookSource): string {
 }
 
 function decodeStored(name: string, reply: Reply): Stored | undefined {
-  if (reply === null) return undefined;
-  // Bytes that are not UTF-8: another client's.
-  return typeof reply === "string"
-    ? { text: reply, source: decode(name, parseStored(reply)) }
-    : { text: "", source: undefined };
+  const text = asTextOrNull(reply);
+  return text === null ? undefined : { text, source: decode(name, parseStored(text)) };
 }
 
 function decode(name: string, stored: unknown): WebhookSource | undefined {

@@ -35,7 +35,8 @@ function itemOf(member: ApiMember, i: number): unknown {
 
 function textOf({ schema }: ApiMember, length: number): string {
   if (schema.pattern === undefined) return WIDE.repeat(length);
-  return "a/".padEnd(length, "a").slice(0, length);
+  const texts = ["a/", "/a", "aa"].map((start) => start.padEnd(length, "a").slice(0, length));
+  return texts.find((text) => new RegExp(schema.pattern ?? "").test(text)) ?? "";
 }
 
 function boundsOf(member: ApiMember): Bound[] {
@@ -60,6 +61,9 @@ function boundsOf(member: ApiMember): Bound[] {
   ];
 }
 
+/** A scheme has members by its algorithm, and rules between them: see webhook-fuzz.test.ts. */
+const isOfScheme = ({ name }: ApiMember) => name.startsWith("scheme.");
+
 /** Whether a request is refused for that member: as not valid, in one of its errors. */
 async function isRefused({ member }: Bound, value: unknown): Promise<boolean> {
   const { method, path, body, headers } = member.requestWith(value);
@@ -77,7 +81,8 @@ async function isRefused({ member }: Bound, value: unknown): Promise<boolean> {
 
 describe("each bound in the document", () => {
   test("is kept: what lies at it is taken, what lies one beyond it is refused", async () => {
-    const bounds = apiMembers(document).flatMap(boundsOf);
+    const members = apiMembers(document).filter((member) => !isOfScheme(member));
+    const bounds = members.flatMap(boundsOf);
     expect(bounds.length).toBeGreaterThan(100);
     const wrong: string[] = [];
     for (const bound of bounds) {

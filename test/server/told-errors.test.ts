@@ -49,6 +49,9 @@ const READING_FIRST: readonly Asked[] = [
   { method: "POST", path: "/v1/reaper/run" },
   { method: "POST", path: `${GROUP}/consume`, body: { consumer: "c", acks: [LEASE] } },
   { method: "POST", path: `${GROUP}/claim`, body: { consumer: "c" } },
+  { method: "PUT", path: "/v1/webhooks/github", body: { stream: "orders", provider: "github" } },
+  { method: "DELETE", path: "/v1/webhooks/github" },
+  { method: "POST", path: "/hooks/github", body: {} },
 ];
 
 const READS: readonly Asked[] = [
@@ -66,6 +69,8 @@ const READS: readonly Asked[] = [
   `${GROUP}/dead-letters`,
   `${GROUP}/dead-letters/1-1`,
   "/v1/reaper",
+  "/v1/webhooks",
+  "/v1/webhooks/github",
   "/v1/alerts",
   "/metrics",
   "/readyz",

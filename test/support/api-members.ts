@@ -23,6 +23,7 @@ export interface ApiRequest {
 /** Values that are valid where the schema alone does not say what is, by name; ids and names are those of nothing. */
 const VALID: Readonly<Record<string, unknown>> = {
   stream: "none",
+  source: "none",
   group: "none",
   consumer: "none",
   id: "1-0",
@@ -35,6 +36,9 @@ const VALID: Readonly<Record<string, unknown>> = {
   scope: ["metrics"],
   messages: [{}],
 };
+
+/** Operations without a token, of whose requests only a provider's scheme can tell what is valid. */
+export const OPEN_OPERATIONS: readonly string[] = ["receiveWebhook", "greetWebhook", "allowWebhook"];
 
 /** A valid request for each operation; what it names is `none`. */
 export function validRequests(
@@ -108,7 +112,7 @@ function requestOf(
   const [mediaType, content] = Object.entries(operation.requestBody?.content ?? {})[0] ?? [];
   const sent = body ?? (mediaType && { mediaType, value: validOf(document, content?.schema ?? {}, "") });
   if (!sent) return { method: method.toUpperCase(), path: filled, headers: {} };
-  const headers = { "content-type": sent.mediaType };
+  const headers = { "content-type": sent.mediaType === "*/*" ? "application/octet-stream" : sent.mediaType };
   return { method: method.toUpperCase(), path: filled, headers, body: JSON.stringify(sent.value) };
 }
 
