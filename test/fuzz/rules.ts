@@ -82,7 +82,7 @@ const untouched: Rule = ({ request: { method, body }, answer: { status }, before
   // What was appended before the greatest id was reached has been taken back, and Redis gives no id twice.
   if (operation?.operationId === "produce" && status === 409) return [];
   // Acknowledgements are plain commands, sent ahead of the script that is refused: the work was done, and they stand.
-  const acknowledged = status === 409 && /"acks":\["/.test(body?.toString() ?? "");
+  const acknowledged = (status === 409 || status === 404) && /"acks":\["/.test(body?.toString() ?? "");
   const told = differences(before, after).filter(
     // The last one of a side store takes its keys along.
     (one) => !(acknowledged && /^[^}]*\}(?: is changed|:again(?:-due)?:.* is (?:changed|gone))$/.test(one)),
