@@ -109,6 +109,8 @@ if #sideMembers > 0 and not choice.alone and choice.handed < choice.room then
 end
 if #poison + #spentAside > 0 then
   checkDeadLetters(keys)
+  -- The caller's next step looks there.
+  if hasSideStore then checkSideStore(keys) end
   beginWriting(keys, group)
   deadLetterAll(keys, group, poison)
   deadLetterAside(keys, group, spentAside)

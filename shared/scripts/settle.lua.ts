@@ -256,6 +256,8 @@ for _, item in ipairs(items) do
     side[#side + 1] = item
   end
 end
+-- For its NOGROUP alone, which the main stream's items meet by themselves.
+if #main == 0 and #side > 0 then oldestPending(keys.stream, group) end
 local extends, moving = sortMain(main)
 extendMain(extends)
 local rest = {}

@@ -74,17 +74,27 @@ const tellsItsTime: Rule = ({ answer: { headers }, commands }) => {
     : [];
 };
 
-/** What only reads, or is refused, changes nothing. What a poll settled stays settled when it is refused by 429. */
-const untouched: Rule = ({ request: { method, body }, answer: { status }, before, after, operation }) => {
+/** Whether an error tells that the request settled something all the same: that stays, and whatever it changed. */
+function tellsOfSettling(body: string): boolean {
+  return /"settled":\{[^{}[\]]*"(?:retried|rejected|released|extended)":[1-9]/.test(body);
+}
+
+/**
+ * What only reads, or is refused, changes nothing, but for what it says. What a poll settled stays settled when it is refused
+ * by 429.
+ */
+const untouched: Rule = ({ request: { method, body }, answer, before, after, operation }) => {
+  const { status } = answer;
   const onlyReads = method === "GET" || method === "HEAD" || /"dryRun":true/.test(body?.toString() ?? "");
   const isRefused = status >= 400 && status < 500 && status !== 429;
-  if (!onlyReads && !isRefused) return [];
+  if ((!onlyReads && !isRefused) || tellsOfSettling(answer.text)) return [];
   // What was appended before the greatest id was reached has been taken back, and Redis gives no id twice.
   if (operation?.operationId === "produce" && status === 409) return [];
   // Acknowledgements are plain commands, sent ahead of the script that is refused: the work was done, and they stand.
-  const acknowledged = status === 409 && /"acks":\["/.test(body?.toString() ?? "");
+  const acknowledged = (status === 409 || status === 404) && /"acks":\["/.test(body?.toString() ?? "");
   const told = differences(before, after).filter(
-    (one) => !(acknowledged && /^[^}]*\}(:again(-due)?:.*)? is changed$/.test(one)),
+    // The last one of a side store takes its keys along.
+    (one) => !(acknowledged && /^[^}]*\}(?: is changed|:again(?:-due)?:.* is (?:changed|gone))$/.test(one)),
   );
   if (told.length === 0) return [];
   const rule = onlyReads ? "what only reads changes nothing" : "what is refused changes nothing";

@@ -139,6 +139,43 @@ describe("a key of another type is found before anything is written:", () => {
   });
 });
 
+test("a claim moves no poison where the side store, at which it would look next, is another client's", async () => {
+  const stream = await makeStream(["g"]);
+  const native = nativeClient();
+  await produceNumbers(stream, 2);
+  const { messages } = await poll(stream, "g");
+  await settleSome(stream, "g", { retries: [{ lease: leasesOf(messages)[0] ?? "", delayMs: 0 }] });
+  await native.call("XCLAIM", stream.keys.stream, "g", "c", 0, messages[1]?.id ?? "", "IDLE", 10 ** 8, "RETRYCOUNT", 5);
+  await native.del(stream.keys.againDue("g"));
+  await native.set(stream.keys.againDue("g"), "another client's");
+  const before = await digestOf(stream.prefix);
+  const claimed = claim(stream, "g", { consumer: "x", force: false, limit: 100 }, WAITING);
+  expect((await failure(claimed)).code).toBe("conflict");
+  expect(await digestOf(stream.prefix)).toEqual(before);
+});
+
+test("settling out of the side store of a stream that is gone is refused, and nothing is settled", async () => {
+  const stream = await makeStream(["g"]);
+  const native = nativeClient();
+  await produceNumbers(stream, 1);
+  await settleSome(stream, "g", {
+    retries: leasesOf((await poll(stream, "g")).messages).map((lease) => ({ lease, delayMs: 0 })),
+  });
+  await passTimeOfSideStore(native, stream, "g");
+  const [lease = ""] = leasesOf((await poll(stream, "g")).messages);
+  await native.del(stream.keys.stream);
+  const before = await digestOf(stream.prefix);
+  for (const request of [
+    { rejects: [{ lease }] },
+    { retries: [{ lease }] },
+    { releases: [lease] },
+    { extends: [lease] },
+  ]) {
+    expect((await failure(settleSome(stream, "g", request))).code).toBe("unknown-stream");
+    expect(await digestOf(stream.prefix)).toEqual(before);
+  }
+});
+
 test("a trim into dead letters that are refused makes no copies, however often it is tried", async () => {
   const stream = await makeStream(["g", "h"], { settings: { unfinished: "dead-letter" } });
   const native = nativeClient();
