@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import { createHash, createHmac, generateKeyPairSync, sign } from "node:crypto";
+import { readFileSync } from "node:fs";
 import twilio from "twilio";
 import { describe, expect, test } from "vitest";
 import { check } from "../../functions/http/validate.ts";
@@ -535,6 +536,36 @@ describe("a generic scheme in a request", () => {
     const id = { header: "Webhook-Id" };
     expect(faultsOf({ ...good, signed: ["body", { header: "webhook-id" }], id })).toEqual([]);
     expect(faultsOf({ ...good, signed: ["url", "form"] })).toEqual([]);
+  });
+});
+
+describe("docs/webhook-providers.md", () => {
+  const page = readFileSync("docs/webhook-providers.md", "utf8");
+
+  test("has a row for every provider, and no other", () => {
+    const table = page.slice(page.indexOf("| provider | secret"), page.indexOf("- `/event/type`"));
+    const rows = [...table.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, name]) => name);
+    expect(rows.toSorted()).toEqual([...PROVIDER_NAMES].toSorted());
+  });
+
+  test("names those that sign the URL, and whether each signs a time", () => {
+    const { 1: named = "" } = /\*\*The URL is signed\*\* by ([^:]+):/.exec(page) ?? [];
+    for (const name of PROVIDER_NAMES) {
+      const { scheme } = PROVIDERS[name];
+      if (scheme === null) continue;
+      expect(named.includes(`\`${name}\``), name).toBe(signsUrl(scheme));
+      const row = page.split("\n").find((line) => line.startsWith(`| \`${name}\` | `)) ?? "";
+      expect(/\| yes(?:,[^|]*)? \|$/.test(row), name).toBe(
+        scheme.algorithm !== "shared-secret" && scheme.time !== undefined,
+      );
+    }
+  });
+
+  test("shows a scheme that does what is said of it", async () => {
+    const shown: unknown = JSON.parse(/```json\n([\s\S]+?)```/.exec(page)?.[1] ?? "");
+    const sig = `t=${nowMs / 1_000},v1=${hmac("s", `${nowMs / 1_000}.d1.{}`).digest("hex")}`;
+    const made = request("{}", { "x-acme-signature": sig, "x-acme-delivery": "d1" });
+    expect(await isVerified(schemeFrom(shown), made, "s")).toBe(true);
   });
 });
 
