@@ -230,12 +230,12 @@ describe("public keys", () => {
     const scheme = schemeFrom({ algorithm: "ecdsa-p256", signature, signed });
     const key = p256.publicKey.export({ type: "spki", format: "der" }).toString("base64");
     const lengths = new Set<number>();
-    for (let i = 0; i < 600; i++) {
+    // One in 128 is shorter than the three usual lengths.
+    for (let i = 0; lengths.size < 4; i++) {
       const made = sign("sha256", bytes(String(i)), p256.privateKey);
       lengths.add(made.byteLength);
       expect(await isVerified(scheme, request(String(i), { "x-sig": made.toString("base64") }), key)).toBe(true);
     }
-    expect(lengths.size).toBeGreaterThan(3);
   });
 
   test("what is none is told, and verifies nothing", async () => {
