@@ -1,5 +1,5 @@
 import { type Bytes, concat, decode, encode, sha256, utf8 } from "./bytes.ts";
-import { formOf, headerAt, isForm, isObject, jsonOf, queryOf, textAt } from "./places.ts";
+import { formOf, headerAt, isForm, queryOf, textAt } from "./places.ts";
 import {
   type HeaderItems,
   hasPart,
@@ -17,8 +17,6 @@ export interface Evidence {
   readonly signatures: readonly Bytes[];
   /** What may have been signed, the likeliest first. */
   readonly messages: readonly Bytes[];
-  /** Null: the provider signs no time. */
-  readonly signedAtMs: number | null;
 }
 
 /** Of one request: a provider sends two while a secret is changed, a stranger may send a thousand. */
@@ -28,22 +26,32 @@ const MAX_URL_CHARACTERS = 4_096;
 const HTTP_URL = /^https?:\/\/[!-~]+$/;
 const METHOD = /^[A-Z]{1,16}$/;
 
-/** @returns the evidence, or in words what is wrong with it: fixed texts, nothing of the request */
+/**
+ * What can be told before a signature is checked. As little as can be is done for a request that anybody may have sent: no
+ * JSON is parsed, unless a part of it is what is signed.
+ * @returns the evidence, or in words what is wrong with it: fixed texts, nothing of the request
+ */
 export async function evidenceOf(scheme: SignedScheme, request: WebhookRequest): Promise<Evidence | string> {
-  const fault = requestFault(scheme, request) ?? (await bodyFault(scheme, request));
+  const fault = requestFault(scheme, request) ?? (await formFault(scheme, request));
   if (fault !== undefined) return fault;
   const signatures = itemsAt(request, scheme.signature)
     .slice(0, MAX_SIGNATURES)
     .map((text) => decode(text, scheme.signature.encoding))
     .filter((signature) => signature !== undefined);
   if (signatures.length === 0) return "the signature is missing or has not the form of this scheme";
-  const timestamp = scheme.time === undefined ? undefined : timeText(request, scheme.time);
-  const signedAtMs = scheme.time === undefined ? null : millisecondsOf(timestamp ?? "", scheme.time.unit);
-  if (signedAtMs === undefined) return "the signed time is missing or has not the form of this scheme";
-  const id = scheme.id === undefined ? undefined : textAt(request, scheme.id);
-  const messages = urlsOf(scheme, request).map((url) => messageOf(scheme.signed, { request, url, timestamp, id }));
+  const messages = urlsOf(scheme, request).map((url) => messageOf({ scheme, request, url }));
   if (!messages.every((message) => message !== undefined)) return "a part of what is signed is missing";
-  return { signatures, messages, signedAtMs };
+  return { signatures, messages };
+}
+
+/**
+ * The time in a request that was signed.
+ * @returns null where the provider signs none; a text that says what is wrong with it
+ */
+export function signedTimeOf({ time }: SignedScheme, request: WebhookRequest): number | null | string {
+  if (time === undefined) return null;
+  const ms = millisecondsOf(timeText(request, time) ?? "", time.unit);
+  return ms ?? "the signed time is missing or has not the form of this scheme";
 }
 
 function requestFault(scheme: SignedScheme, request: WebhookRequest): string | undefined {
@@ -56,9 +64,8 @@ function requestFault(scheme: SignedScheme, request: WebhookRequest): string | u
   return hasPart(scheme, "method") && !METHOD.test(request.method) ? "the method, which is signed, is none" : undefined;
 }
 
-/** What must hold for the body besides the signature, so that nothing in it goes unsigned. */
-async function bodyFault(scheme: SignedScheme, request: WebhookRequest): Promise<string | undefined> {
-  if (scheme.isJsonObject === true && !isObject(jsonOf(request))) return "the body is no JSON object";
+/** What must hold for a body of which only a form is signed, so that nothing in it goes unsigned. */
+async function formFault(scheme: SignedScheme, request: WebhookRequest): Promise<string | undefined> {
   if (!hasPart(scheme, "form") || request.body.byteLength === 0) return undefined;
   if (isForm(request)) return formOf(request) === undefined ? "the form is not UTF-8" : undefined;
   const stated = scheme.bodyDigest === undefined ? undefined : queryOf(request).get(scheme.bodyDigest)?.toLowerCase();
@@ -87,14 +94,14 @@ function millisecondsOf(text: string, unit: TimePlace["unit"]): number | undefin
 }
 
 interface Source {
+  readonly scheme: SignedScheme;
   readonly request: WebhookRequest;
   readonly url: string;
-  readonly timestamp: string | undefined;
-  readonly id: string | undefined;
 }
 
 /** @returns what is signed, put together; undefined when a part of it is not there */
-function messageOf(signed: readonly Part[], source: Source): Bytes | undefined {
+function messageOf(source: Source): Bytes | undefined {
+  const { signed } = source.scheme;
   const parts = signed.map((part) => bytesOf(part, source)).filter((bytes) => bytes !== undefined);
   return parts.length === signed.length ? concat(parts) : undefined;
 }
@@ -106,13 +113,13 @@ function bytesOf(part: Part, source: Source): Uint8Array | undefined {
   return text?.isWellFormed() === true ? utf8(text) : undefined;
 }
 
-function partText(part: Exclude<Part, "body">, { request, url, timestamp, id }: Source): string | undefined {
+function partText(part: Exclude<Part, "body">, { scheme, request, url }: Source): string | undefined {
   if (typeof part === "object") return "text" in part ? part.text : headerAt(request, part.header);
   switch (part) {
     case "timestamp":
-      return timestamp;
+      return scheme.time === undefined ? undefined : timeText(request, scheme.time);
     case "id":
-      return id;
+      return scheme.id === undefined ? undefined : textAt(request, scheme.id);
     case "method":
       return request.method;
     case "url":

@@ -79,8 +79,12 @@ export async function answerHandshake(
   return secret === "refused" ? "refused" : answerOf(handshake.answer, challenge, secret);
 }
 
+/** A handshake is small: a large body is not parsed only to find that it is none. */
+const MAX_HANDSHAKE_BYTES = 16 * 1024;
+
 function isMeant({ method, when }: Handshake, request: WebhookRequest): boolean {
-  return request.method === method && when.every((condition) => holds(condition, request));
+  if (request.method !== method || request.body.byteLength > MAX_HANDSHAKE_BYTES) return false;
+  return when.every((condition) => holds(condition, request));
 }
 
 function holds({ at, is, isAbsent }: Condition, request: WebhookRequest): boolean {

@@ -7,7 +7,7 @@ import { firstTextAt, headerAt, jsonOf, MAX_JSON_PARTS, textAt } from "./places.
 import type { Provider } from "./providers.ts";
 import { hasPart, needsUrl, type Scheme, signedHeaders } from "./scheme.ts";
 import { isSealedWith, sealOf, withoutSecret } from "./shared-secret.ts";
-import { matching, type Verdict, type Verified, verdict, verify } from "./verify.ts";
+import { matching, refused, type Verdict, type Verified, verified, verify } from "./verify.ts";
 import type { WebhookRequest } from "./webhook-request.ts";
 
 /** How a source's requests become messages. */
@@ -27,15 +27,15 @@ const MAX_TEXT_CHARACTERS = 1_024;
 
 /**
  * Makes a message of a request that was verified. It holds all that verifying it again needs, and no secret.
- * @param verified what `verify()` said
+ * @param verdict what `verify()` said
  */
 export async function toMessage(
   mapping: Mapping,
   request: WebhookRequest,
-  verified: Verified,
+  verdict: Verified,
   secrets: Secrets,
 ): Promise<NewMessage> {
-  const secret = secrets[verified.secret] ?? secrets.current;
+  const secret = secrets[verdict.secret] ?? secrets.current;
   const body = mapping.scheme.algorithm === "shared-secret" ? bodyWithout(request, secret) : request.body;
   const { payload } = rawData(body, request.headers.get("content-type"), MAX_JSON_PARTS);
   const id = deliveryId(mapping, request);
@@ -102,12 +102,12 @@ async function proofOf(
 export async function identityOf(
   mapping: Mapping,
   request: WebhookRequest,
-  verified: Verified,
+  verdict: Verified,
 ): Promise<string | undefined> {
   const id = deliveryId(mapping, request);
   if (id !== undefined) return `id:${id}`;
-  if (verified.signedAtMs === null) return undefined;
-  return `at:${verified.signedAtMs}:${encode(await sha256(request.body), "hex")}`;
+  if (verdict.signedAtMs === null) return undefined;
+  return `at:${verdict.signedAtMs}:${encode(await sha256(request.body), "hex")}`;
 }
 
 type Fields = ReadonlyMap<string, string | Uint8Array>;
@@ -150,5 +150,5 @@ export async function verifyStored(mapping: Mapping, fields: Fields, secrets: Se
   if (mapping.scheme.algorithm !== "shared-secret") return verify(mapping.scheme, request, secrets, null);
   const seal = textOf(fields, "webhook-seal") ?? "";
   const sealed = await matching(secrets, (secret) => isSealedWith(request.body, seal, secret));
-  return verdict(sealed, null, "the seal does not fit the stored body");
+  return sealed === undefined ? refused("the seal does not fit the stored body") : verified(sealed, null);
 }

@@ -1,5 +1,6 @@
-import { evidenceOf } from "./evidence.ts";
+import { evidenceOf, signedTimeOf } from "./evidence.ts";
 import type { Secrets } from "./keys.ts";
+import { isObject, jsonOf } from "./places.ts";
 import type { Scheme } from "./scheme.ts";
 import { holdsSecret } from "./shared-secret.ts";
 import { isSignedWith } from "./signature.ts";
@@ -34,19 +35,22 @@ export async function verify(
 ): Promise<Verdict> {
   if (scheme.algorithm === "shared-secret") {
     const held = await matching(secrets, (secret) => holdsSecret(scheme, request, secret));
-    return verdict(held, null, "the request does not hold the secret");
+    return held === undefined ? refused("the request does not hold the secret") : verified(held, null);
   }
   const evidence = await evidenceOf(scheme, request);
-  if (typeof evidence === "string") return verdict(undefined, null, evidence);
-  const { signedAtMs } = evidence;
+  if (typeof evidence === "string") return refused(evidence);
   const secret = await matching(secrets, (one) => isSignedWith(scheme, evidence, one));
-  // Only then: what a time says that nobody signed is nothing.
-  if (secret !== undefined && time !== null && signedAtMs !== null) {
-    const aheadMs = signedAtMs - time.nowMs;
-    if (aheadMs > time.toleranceMs) return stale("the signed time is too far in the future");
-    if (-aheadMs > time.toleranceMs) return stale("the signed time is too far in the past");
+  if (secret === undefined) return refused("the signature does not fit the request");
+  if (scheme.isJsonObject === true && !isObject(jsonOf(request))) {
+    return refused("the body is no JSON object");
   }
-  return verdict(secret, signedAtMs, "the signature does not fit the request");
+  // Only now: what a time says that nobody signed is nothing.
+  const signedAtMs = signedTimeOf(scheme, request);
+  if (typeof signedAtMs === "string") return refused(signedAtMs);
+  const aheadMs = time === null || signedAtMs === null ? 0 : signedAtMs - time.nowMs;
+  if (time !== null && aheadMs > time.toleranceMs) return stale("the signed time is too far in the future");
+  if (time !== null && -aheadMs > time.toleranceMs) return stale("the signed time is too far in the past");
+  return verified(secret, signedAtMs);
 }
 
 /** @returns which of the secrets fits; undefined when neither does */
@@ -58,10 +62,13 @@ export async function matching(
   return previous !== undefined && (await fits(previous)) ? "previous" : undefined;
 }
 
-/** @param otherwise what is wrong when no secret fits */
-export function verdict(secret: Verified["secret"] | undefined, signedAtMs: number | null, otherwise: string): Verdict {
-  if (secret === undefined) return { isVerified: false, code: "bad-signature", detail: otherwise };
+export function verified(secret: Verified["secret"], signedAtMs: number | null): Verified {
   return { isVerified: true, secret, signedAtMs };
+}
+
+/** @param detail a fixed text */
+export function refused(detail: string): Verdict {
+  return { isVerified: false, code: "bad-signature", detail };
 }
 
 function stale(detail: string): Verdict {
