@@ -217,3 +217,8 @@ describe("CloudEvents' question who may send", () => {
     expect(await answer("generic", asking("OPTIONS", {}), settings(undefined))).toBeUndefined();
   });
 });
+
+test("a large body is no handshake, whatever it says", async () => {
+  const { request, secret } = await signed("slack", `{"type":"url_verification","challenge":"c"}${" ".repeat(17_000)}`);
+  expect(await answer("slack", request, settings(secret))).toBeUndefined();
+});
