@@ -188,7 +188,13 @@ const time = once(() =>
 
 const part = once(() =>
   z.union(
-    [z.enum(NAMED_PARTS), z.strictObject({ text: printable(1, 64) }), z.strictObject({ header: signedHeaderName() })],
+    [
+      z.enum(NAMED_PARTS),
+      z.strictObject({
+        text: printable(1, 64).meta({ description: "Text that stands for itself, in printable ASCII" }),
+      }),
+      z.strictObject({ header: signedHeaderName() }),
+    ],
     `expected one of ${NAMED_PARTS.join(", ")}, { text: 1 to 64 printable characters } and { header: a name }`,
   ),
 );
