@@ -13,13 +13,22 @@ const SMALL_CHARACTERS = 64 * 1024;
  * @throws {HttpError} `unsupported-media-type` when it is compressed
  */
 export async function readText(request: Request, maxBytes: number): Promise<string> {
+  return decodeUtf8(await readBytes(request, maxBytes));
+}
+
+/**
+ * Reads a body, stopping at the limit.
+ * @throws {WeirError} `payload-too-large`; `invalid-request` when it is cut short
+ * @throws {HttpError} `unsupported-media-type` when it is compressed
+ */
+export async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
   refuseEncoded(request);
   const stated = request.headers.get("content-length");
   if (Number(stated ?? 0) > maxBytes) throw tooLarge(maxBytes, `got ${stated}`);
   try {
     // The server holds a client to the length that it states, so nothing need be counted, and one read costs far less
     // than reading a stream.
-    return decodeUtf8(stated === null ? await readChunks(request, maxBytes) : await request.arrayBuffer());
+    return stated === null ? await readChunks(request, maxBytes) : new Uint8Array(await request.arrayBuffer());
   } catch (error) {
     if (error instanceof WeirError) throw error;
     throw new WeirError("invalid-request", "the body was cut short", { cause: error });
@@ -74,7 +83,8 @@ function tooLarge(maxBytes: number, got: string): WeirError {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-function decodeUtf8(bytes: Uint8Array | ArrayBuffer): string {
+/** @throws {WeirError} `invalid-request` when it is not UTF-8 */
+export function decodeUtf8(bytes: Uint8Array): string {
   try {
     return utf8.decode(bytes);
   } catch (error) {
@@ -91,14 +101,18 @@ export function mediaTypeOf(request: Request, accepted: readonly string[]): stri
   const header = request.headers.get("content-type");
   const [type = "", ...parameters] = (header ?? "").split(";").map((part) => part.trim().toLowerCase());
   const charset = parameters.find((parameter) => parameter.startsWith("charset="))?.slice("charset=".length);
-  if (!accepted.includes(type)) {
-    const got = header === null ? "no Content-Type" : `"${type.slice(0, 100)}"`;
-    throw new HttpError("unsupported-media-type", `expected ${accepted.join(" or ")}, got ${got}`);
-  }
+  if (!accepted.includes(type)) throw unsupported(accepted.join(" or "), request);
   if (charset !== undefined && !/^"?utf-?8"?$/.test(charset)) {
     throw new HttpError("unsupported-media-type", `expected UTF-8, got the charset ${charset.slice(0, 40)}`);
   }
   return type;
+}
+
+/** @param expected in words */
+export function unsupported(expected: string, { headers }: Request): HttpError {
+  const type = headers.get("content-type");
+  const got = type === null ? "no Content-Type" : JSON.stringify(type.slice(0, 100));
+  return new HttpError("unsupported-media-type", `expected ${expected}, got ${got}`);
 }
 
 /** What a text is of a request. */

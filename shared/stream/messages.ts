@@ -22,15 +22,22 @@ export interface ReadQuery {
   readonly limit: number;
 }
 
+/** How a message is written as JSON text. */
+export type MessageWriter = (id: string, fields: Entry["fields"]) => string;
+
 /**
  * Reads a range of messages, as JSON texts, in either order; touches no group.
  * @throws {WeirError} `unknown-stream`
  */
-export async function readMessages(stream: EventStream, query: ReadQuery): Promise<Page<string>> {
+export async function readMessages(
+  stream: EventStream,
+  query: ReadQuery,
+  write: MessageWriter = messageJson,
+): Promise<Page<string>> {
   const { keys, redis } = stream;
   const page = decodeRange(await redis.send(rangeCall(keys.stream, keys.config, query)));
   if (page === undefined) throw unknownStream(stream);
-  return { items: page.items.map(({ id, fields }) => messageJson(id, fields)), next: page.next };
+  return { items: page.items.map(({ id, fields }) => write(id, fields)), next: page.next };
 }
 
 /**
@@ -66,7 +73,7 @@ export function decodeRange(reply: Reply): Page<Entry> | undefined {
  * @returns the message as JSON text
  * @throws {WeirError} `unknown-stream`, `unknown-message`
  */
-export async function getMessage(stream: EventStream, id: string): Promise<string> {
+export async function getMessage(stream: EventStream, id: string, write: MessageWriter = messageJson): Promise<string> {
   const { keys, redis } = stream;
   const [exists, reply] = await redis.pipeline([
     ["EXISTS", keys.stream],
@@ -75,7 +82,7 @@ export async function getMessage(stream: EventStream, id: string): Promise<strin
   if (unwrap(exists ?? null) === 0) throw unknownStream(stream);
   const [entry] = asArray(unwrap(reply ?? null)).map(decodeEntry);
   if (entry === undefined) throw unknownMessage(stream, id);
-  return messageJson(entry.id, entry.fields);
+  return write(entry.id, entry.fields);
 }
 
 /** Groups that one step looks at. */
