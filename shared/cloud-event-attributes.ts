@@ -22,9 +22,9 @@ export function isTimestamp(text: string): boolean {
   return day !== undefined && isDay(day);
 }
 
-/** Whether it is a URI with a scheme (RFC 3986, section 4.3, with a fragment). */
+/** Whether it is a URI with a scheme (RFC 3986, section 3) and something behind it, which SDKs insist on. */
 export function isUri(text: string): boolean {
-  return /^[a-z][a-z0-9+.-]*:/i.test(text) && isUriReference(text);
+  return /^[a-z][a-z0-9+.-]*:[^?#]/i.test(text) && isUriReference(text);
 }
 
 /** Whether it is a URI or a relative reference that is not empty (RFC 3986, section 4.1). */

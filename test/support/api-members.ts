@@ -59,6 +59,9 @@ export function apiMembers(document: ApiDocument): readonly ApiMember[] {
   );
 }
 
+/** A body that is the payload of a message, of which the query says the rest. */
+const PAYLOAD = { mediaType: "text/plain", value: "x" };
+
 interface Route {
   readonly method: string;
   readonly path: string;
@@ -76,7 +79,8 @@ function membersOfOperation(document: ApiDocument, route: Route): ApiMember[] {
       name,
       schema,
       requestWith(value) {
-        const request = requestOf(document, route, place === "path" ? { [name]: value } : {});
+        const body = place === "query" && operationId === "produce" ? PAYLOAD : undefined;
+        const request = requestOf(document, route, place === "path" ? { [name]: value } : {}, body);
         const query = place === "query" ? `?${name}=${encodeURIComponent(String(value))}` : "";
         const named = place === "header" ? { [name]: String(value) } : {};
         return { ...request, path: request.path + query, headers: { ...request.headers, ...named } };
@@ -163,6 +167,7 @@ function requiredBeside(document: ApiDocument, schema: Schema, member: string): 
 function validOf(document: ApiDocument, unresolved: Schema, name: string): unknown {
   if (name in VALID) return VALID[name];
   const schema = resolve(document, unresolved);
+  if (schema.const !== undefined) return schema.const;
   if (schema.type === "object") {
     const way = (schema.oneOf ?? []).find(isSchema)?.required ?? [];
     const names = [...(schema.required ?? []), ...way];
