@@ -63,7 +63,10 @@ export const cloudEventSchema = once(() =>
     .object({
       specversion: z.literal("1.0"),
       id: FullText.meta({ description: "Kept, but no repeat is told by it: that is what an `Idempotency-Key` is for" }),
-      source: uri(isUriReference, "expected a URI or a relative reference").meta({ description: "A URI-reference" }),
+      source: uri(isUriReference, "expected a URI or a relative reference").meta({
+        description: "A URI-reference",
+        example: "/shop",
+      }),
       type: ShortText.refine(isEventText, NOT_EVENT_TEXT).meta({ description: "The message's `type`" }),
       subject: FullText.nullish(),
       time: limitedText(1, 50)
