@@ -9,8 +9,7 @@ const SMALL_CHARACTERS = 64 * 1024;
 
 /**
  * Reads a body as text, stopping at the limit.
- * @throws {WeirError} `payload-too-large`; `invalid-request` when it is cut short or not UTF-8
- * @throws {HttpError} `unsupported-media-type` when it is compressed
+ * @throws as {@link readBytes}; {WeirError} `invalid-request` when it is not UTF-8
  */
 export async function readText(request: Request, maxBytes: number): Promise<string> {
   return decodeUtf8(await readBytes(request, maxBytes));

@@ -148,8 +148,9 @@ function* leavesOf(document: ApiDocument, unresolved: Schema, name = ""): Genera
     yield { names: ["(name)"], schema: propertyNames, around: (value) => ({ [String(value)]: "x" }) };
   }
   if (isSchema(additionalProperties)) {
+    const others = requiredBeside(document, schema, "a");
     for (const leaf of leavesOf(document, additionalProperties)) {
-      yield { ...leaf, names: ["(value)", ...leaf.names], around: (value) => ({ a: leaf.around(value) }) };
+      yield { ...leaf, names: ["(value)", ...leaf.names], around: (value) => ({ ...others, a: leaf.around(value) }) };
     }
   }
 }
