@@ -303,6 +303,7 @@ describe("headers", () => {
     ]);
     expect(await refused({ ...needed, "ce-x-y": "x", "ce-__proto__": "x" })).toEqual(["ce-__proto__", "ce-x-y"]);
     expect(await refused({ ...needed, "ce-subject": "%0A" })).toEqual(["ce-subject"]);
+    expect(await refused({ ...needed, "ce-subject": "caf\u00e9" })).toEqual(["ce-subject"]);
     expectProblem(await post("wrong-headers", "", { ...needed, "content-type": "json" }), "unsupported-media-type");
     expect((await worker.call("GET", "/v1/streams/wrong-headers")).json.length).toBe(0);
   });
