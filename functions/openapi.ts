@@ -44,6 +44,7 @@ export interface Parameter {
 
 export interface Answer {
   readonly description: string;
+  readonly headers?: { readonly [name: string]: { readonly description: string; readonly schema: Schema } };
   readonly content?: Content;
 }
 
@@ -171,18 +172,28 @@ function requestContent({ operationId, body }: AnyEndpoint, schemas: Components)
 }
 
 function successes({ operationId, answers }: AnyEndpoint, schemas: Components): Record<string, Answer> {
-  const content = ({ schema, mediaType = "application/json", orMediaType }: EndpointAnswer): Content => ({
-    [mediaType]: {
-      schema: schema === undefined ? { type: "string" } : schemas.describe(schema, "output"),
-      ...exampleOf(operationId, "answer", mediaType),
-    },
-    ...(orMediaType === undefined ? {} : { [orMediaType]: { schema: { type: "string" } } }),
-  });
+  const content = ({ schema = z.string(), mediaType = "application/json", orMediaTypes }: EndpointAnswer): Content =>
+    Object.fromEntries(
+      Object.entries({ [mediaType]: schema, ...orMediaTypes }).map(([type, one]) => [
+        type,
+        { schema: schemas.describe(one, "output"), ...exampleOf(operationId, "answer", type) },
+      ]),
+    );
   return Object.fromEntries(
     Object.entries(answers).map(([status, answer]) => [
       status,
-      { description: answer.description, ...(status === "204" ? {} : { content: content(answer) }) },
+      {
+        description: answer.description,
+        ...(answer.headers === undefined ? {} : { headers: headersOf(answer.headers) }),
+        ...(status === "204" ? {} : { content: content(answer) }),
+      },
     ]),
+  );
+}
+
+function headersOf(headers: Readonly<Record<string, string>>): NonNullable<Answer["headers"]> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, description]) => [name, { description, schema: { type: "string" } }]),
   );
 }
 

@@ -12,6 +12,8 @@ export interface NewMessage {
   /** The payload: JSON text as it arrived, or the text itself where `datacontenttype` is not JSON, or base64. */
   readonly data?: string | undefined;
   readonly isBase64?: boolean;
+  /** Of the attributes of a CloudEvent those that were a number or a boolean, without the `ce-` of the field. */
+  readonly ceScalars?: readonly string[];
 }
 
 /** Entry fields with a meaning of their own; every other field is an attribute. */
@@ -19,6 +21,14 @@ export const RESERVED_FIELDS: readonly string[] = ["type", "key", "data", "datac
 /** Weir's own fields start so; no attribute's name does. */
 export const METADATA_PREFIX = "weir-";
 const ENCODING_FIELD = "weir-encoding";
+/** Names with commas between: see {@link NewMessage.ceScalars}. */
+const CE_SCALARS_FIELD = "weir-ce-scalars";
+
+/** What `datacontenttype` may be: a type, a slash and the rest, in visible ASCII; up to 256 characters. */
+export const MEDIA_TYPE = /^[!-.0-~]+\/[ -~]+$/;
+export const MAX_MEDIA_TYPE_CHARACTERS = 256;
+/** Of bytes that say nothing else. */
+export const BINARY_TYPE = "application/octet-stream";
 
 /** @returns the entry's fields and values, flat as XADD takes them; never empty, since XADD refuses that */
 export function encodeMessage(message: NewMessage): string[] {
@@ -29,6 +39,8 @@ export function encodeMessage(message: NewMessage): string[] {
   for (const [name, value] of Object.entries(message.attributes ?? {})) fields.push(name, value);
   if (message.data !== undefined) fields.push("data", message.data);
   if (message.isBase64 === true) fields.push(ENCODING_FIELD, "base64");
+  const { ceScalars = [] } = message;
+  if (ceScalars.length > 0) fields.push(CE_SCALARS_FIELD, ceScalars.join(","));
   // A message with nothing in it is allowed, an entry is not.
   if (fields.length === 0) fields.push(ENCODING_FIELD, "none");
   return fields;
@@ -96,7 +108,8 @@ export function decodeEntry(reply: Reply): Entry {
   return { id, fields };
 }
 
-type Value = string | Uint8Array;
+/** Bytes where it is not UTF-8. */
+export type Value = string | Uint8Array;
 
 /** An entry's fields by name; a repeated one has its last value. */
 export function fieldMap(fields: Entry["fields"]): ReadonlyMap<string, Value> {
@@ -118,23 +131,25 @@ function valueAt(fields: Entry["fields"], i: number): Value {
 }
 
 /** An entry's fields by what they mean. */
-interface Content {
+export interface Content {
   type: Value | undefined;
   key: Value | undefined;
   data: Value | undefined;
   datacontenttype: Value | undefined;
   encoding: Value | undefined;
+  ceScalars: Value | undefined;
   attributes: Map<string, Value> | undefined;
 }
 
 /** One pass and few objects: this is done for every message that is handed out. */
-function contentOf(fields: Entry["fields"]): Content {
+export function contentOf(fields: Entry["fields"]): Content {
   const content: Content = {
     type: undefined,
     key: undefined,
     data: undefined,
     datacontenttype: undefined,
     encoding: undefined,
+    ceScalars: undefined,
     attributes: undefined,
   };
   for (let i = 0; i + 1 < fields.length; i += 2) {
@@ -146,6 +161,7 @@ function contentOf(fields: Entry["fields"]): Content {
     else if (name === "key") content.key = value;
     else if (name === "datacontenttype") content.datacontenttype = value;
     else if (name === ENCODING_FIELD) content.encoding = value;
+    else if (name === CE_SCALARS_FIELD) content.ceScalars = value;
     else if (!name.startsWith(METADATA_PREFIX)) {
       content.attributes ??= new Map();
       content.attributes.set(name, value);
@@ -196,15 +212,18 @@ function isBytes(value: Value | undefined): value is Uint8Array {
   return typeof value === "object";
 }
 
-/** The members that are the payload, each with a comma before it. */
-function dataMembers({ data, datacontenttype, encoding }: Content): string {
+/**
+ * The members that are the payload, each with a comma before it.
+ * @param bytesMember what base64 is called
+ */
+export function dataMembers({ data, datacontenttype, encoding }: Content, bytesMember = "dataBase64"): string {
   const stated = typeof datacontenttype === "string" ? datacontenttype : undefined;
   const typeMember = stated === undefined ? "" : `,"datacontenttype":${JSON.stringify(stated)}`;
   if (data === undefined) return typeMember;
   if (isBytes(data)) {
-    return `${typeMember || `,"datacontenttype":"application/octet-stream"`},"dataBase64":"${base64(data)}"`;
+    return `${typeMember || `,"datacontenttype":"${BINARY_TYPE}"`},"${bytesMember}":"${base64(data)}"`;
   }
-  if (encoding === "base64" && isBase64(data)) return `${typeMember},"dataBase64":"${data}"`;
+  if (encoding === "base64" && isBase64(data)) return `${typeMember},"${bytesMember}":"${data}"`;
   if (stated !== undefined && !isJsonType(stated)) return `${typeMember},"data":${JSON.stringify(data)}`;
   // Weir stores only JSON here; another client may have stored anything, and its text must not break the answer.
   if (isJson(data)) return `${typeMember},"data":${data}`;

@@ -189,7 +189,7 @@ function curlLines(schemas: Schemas, { method, path, operation }: Route, body: C
     ...(permissionsOf(operation).length === 0 ? [] : [`-H "authorization: Bearer $WEIR_TOKEN"`]),
   ];
   const bodies = Object.entries(body).map(([type, { schema = {} }]) => [
-    `-H "content-type: ${type}"`,
+    `-H "content-type: ${type === "*/*" ? "text/plain" : type}"`,
     `-d ${shellQuoted(JSON.stringify(sampleBody(schemas, schema)))}`,
   ]);
   return (bodies.length === 0 ? [[]] : bodies).map((one) => [...request, ...one].join(" \\\n  "));

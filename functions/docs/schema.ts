@@ -78,6 +78,7 @@ export function sampleOf(schemas: Schemas, schema: Schema, name: string, trail: 
   const [either] = anyOf ?? oneOf ?? [];
   if (inside === undefined) return null;
   if (example !== undefined) return example;
+  if (whole.const !== undefined) return whole.const;
   if (whole.enum !== undefined) return whole.enum[0];
   if (either !== undefined) return sampleOf(schemas, either, name, inside);
   switch ([type].flat()[0]) {
@@ -181,7 +182,9 @@ function typeOf(schemas: Schemas, schema: Schema, trail: Trail = []): string {
  */
 function limitsOf(schema: Schema, hasWords: boolean): Html[] {
   const { minimum, maximum, minLength, maxLength, minItems, maxItems, maxProperties, pattern } = schema;
-  const values = schema.enum?.filter((value) => value !== null).map((value, i) => [i > 0 && ", ", code(value)]);
+  const values = (schema.const === undefined ? schema.enum : [schema.const])
+    ?.filter((value) => value !== null)
+    .map((value, i) => [i > 0 && ", ", code(value)]);
   return [
     ...(values === undefined ? [] : [html`${values.length === 1 ? "always" : "one of"} ${values}`]),
     ...range(minimum, maximum, ""),

@@ -82,7 +82,8 @@ function tooLarge(maxBytes: number, got: string): WeirError {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-function decodeUtf8(bytes: Uint8Array): string {
+/** @throws {WeirError} `invalid-request` when it is not UTF-8 */
+export function decodeUtf8(bytes: Uint8Array): string {
   try {
     return utf8.decode(bytes);
   } catch (error) {
@@ -99,14 +100,18 @@ export function mediaTypeOf(request: Request, accepted: readonly string[]): stri
   const header = request.headers.get("content-type");
   const [type = "", ...parameters] = (header ?? "").split(";").map((part) => part.trim().toLowerCase());
   const charset = parameters.find((parameter) => parameter.startsWith("charset="))?.slice("charset=".length);
-  if (!accepted.includes(type)) {
-    const got = header === null ? "no Content-Type" : `"${type.slice(0, 100)}"`;
-    throw new HttpError("unsupported-media-type", `expected ${accepted.join(" or ")}, got ${got}`);
-  }
+  if (!accepted.includes(type)) throw unsupported(accepted.join(" or "), request);
   if (charset !== undefined && !/^"?utf-?8"?$/.test(charset)) {
     throw new HttpError("unsupported-media-type", `expected UTF-8, got the charset ${charset.slice(0, 40)}`);
   }
   return type;
+}
+
+/** @param expected in words */
+export function unsupported(expected: string, { headers }: Request): HttpError {
+  const type = headers.get("content-type");
+  const got = type === null ? "no Content-Type" : JSON.stringify(type.slice(0, 100));
+  return new HttpError("unsupported-media-type", `expected ${expected}, got ${got}`);
 }
 
 /** What a text is of a request. */

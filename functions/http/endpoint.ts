@@ -56,8 +56,10 @@ export interface EndpointAnswer {
   readonly schema?: z.ZodType;
   /** `application/json` unless it says so. */
   readonly mediaType?: string;
-  /** Another one that it may have, as text. */
-  readonly orMediaType?: string;
+  /** Others that it may have instead, where the `Accept` header asks for one. */
+  readonly orMediaTypes?: Readonly<Record<string, z.ZodType>>;
+  /** Headers that it may have, with what they say. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** What a handler is given. */

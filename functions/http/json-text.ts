@@ -43,6 +43,15 @@ export function textsInList(json: string, list: string, member: string): (string
   return texts;
 }
 
+/**
+ * @param json a valid JSON array, such as `[{"data":1.0},{}]`
+ * @returns for each object in it the text of that object's `member`, or undefined
+ * @throws {TooDeep} on a member with more than {@link MAX_LEVELS}
+ */
+export function textsInArray(json: string, member: string): (string | undefined)[] {
+  return listTextsAt(json, skipSpace(json, 0), member).texts;
+}
+
 function listTextsAt(json: string, start: number, member: string): { texts: (string | undefined)[]; end: number } {
   const texts: (string | undefined)[] = [];
   if (json.charCodeAt(start) !== OPEN_BRACKET) return { texts, end: skipValue(json, start) };

@@ -1,41 +1,90 @@
 import * as z from "zod";
-import { type InvalidMember, WeirError } from "../../shared/errors.ts";
-import { isJsonType, type NewMessage } from "../../shared/message.ts";
-import { type JsonPlace, mediaTypeOf, parseJson, readText, tooDeepIn } from "./body.ts";
+import type { InvalidMember } from "../../shared/errors.ts";
+import type { NewMessage } from "../../shared/message.ts";
+import { decodeUtf8, mediaTypeOf, parseJson, readBytes, unsupported } from "./body.ts";
+import {
+  BATCH_TYPE,
+  EVENT_TYPE,
+  isBinaryMode,
+  readBinaryEvent,
+  readEvent,
+  readEventBatch,
+} from "./cloud-event-body.ts";
+import { cloudEventSchema } from "./cloud-event-schema.ts";
 import { type BodyReader, inWords } from "./endpoint.ts";
-import { MAX_LEVELS, memberText, TooDeep, textsInList } from "./json-text.ts";
+import { MAX_LEVELS, memberText, textsInList } from "./json-text.ts";
 import { newMessageSchema } from "./message-schemas.ts";
+import { cutOut, MAX_MESSAGES, MAX_PARTS, toMessage } from "./new-message.ts";
 import { once } from "./once.ts";
+import { rawData, statedType } from "./raw-data.ts";
 import { type Checked, check, checkBody, MAX_FAULTS_TOLD } from "./validate.ts";
 
-const MAX_MESSAGES = 1_000;
 /** Below what Upstash takes in one request: 10 MB. */
 const MAX_BYTES = 8 * 1024 * 1024;
-/**
- * Arrays, objects and members: so many take JSON.parse up to 60 MB (measured in Node), and an isolate has 128. Ordinary
- * JSON of 8 MiB has fewer: one in 16 bytes.
- */
-const MAX_PARTS = 500_000;
-
-type ParsedMessage = z.output<ReturnType<typeof newMessageSchema>>;
 
 const produceSchema = once(() => z.strictObject({ messages: z.array(newMessageSchema()).min(1).max(MAX_MESSAGES) }));
+const batchSchema = once(() => z.array(cloudEventSchema()).min(1).max(MAX_MESSAGES));
 
-/** Reads messages to produce from JSON or NDJSON. The text is parsed once, and each `data` cut out of it. */
-export const produceBody: BodyReader<readonly NewMessage[]> = {
+/** What a request asks to be produced. */
+export interface ToProduce {
+  readonly messages: readonly NewMessage[];
+  /** Whether the body is the payload of one message and nothing more, so that the rest may be said in the query. */
+  readonly isPayload: boolean;
+}
+
+/** How messages of the media types that have a form are read from a body's text. */
+const FORMS: Readonly<Record<string, (text: string) => Checked<readonly NewMessage[]>>> = {
+  "application/json": readList,
+  "application/x-ndjson": readLines,
+  [EVENT_TYPE]: readEvent,
+  [BATCH_TYPE]: readEventBatch,
+};
+
+/** Reads messages to produce. JSON text is parsed once, and each `data` cut out of it. */
+export const produceBody: BodyReader<ToProduce> = {
   content: {
     "application/json": { schema: produceSchema() },
     "application/x-ndjson": { schema: newMessageSchema() },
+    [EVENT_TYPE]: { schema: cloudEventSchema() },
+    [BATCH_TYPE]: { schema: batchSchema() },
+    "*/*": { schema: z.unknown() },
   },
   limits:
     `At most ${inWords(MAX_BYTES)}, and ${MAX_PARTS} arrays, objects and members in all. ` +
-    `\`data\` has at most ${MAX_LEVELS} levels of arrays and objects.`,
+    `\`data\` has at most ${MAX_LEVELS} levels of arrays and objects. A body of any other media type is the payload of one message.`,
   async read(request) {
-    const mediaType = mediaTypeOf(request, ["application/json", "application/x-ndjson"]);
-    const text = await readText(request, MAX_BYTES);
-    return mediaType === "application/json" ? readList(text) : readLines(text);
+    const kind = kindOf(request);
+    const bytes = await readBytes(request, MAX_BYTES);
+    const read = FORMS[kind];
+    if (read !== undefined) return toProduce(read(decodeUtf8(bytes)));
+    if (kind === "binary-mode") return toProduce(readBinaryEvent(request, bytes));
+    const { payload } = rawData(bytes, request.headers.get("content-type"), MAX_PARTS);
+    return { value: { messages: [payload], isPayload: true } };
   },
 };
+
+function toProduce(checked: Checked<readonly NewMessage[]>): Checked<ToProduce> {
+  return "errors" in checked ? checked : { value: { messages: checked.value, isPayload: false } };
+}
+
+/** A type and a subtype (RFC 9110, section 8.3.1), neither of which is a range's `*`. */
+const WHOLE_TYPE = /^(?!\*)[!#$%&'*+.^_`|~\w-]+\/(?!\*)[!#$%&'*+.^_`|~\w-]+\s*(?:;|$)/;
+
+/**
+ * @returns a media type that has a form, `binary-mode`, or `payload`
+ * @throws {HttpError} `unsupported-media-type`
+ */
+function kindOf(request: Request): string {
+  const header = request.headers.get("content-type");
+  const [type = ""] = (header ?? "").split(";", 1).map((part) => part.trim().toLowerCase());
+  // Another format of events would be taken for a payload.
+  if (type.startsWith("application/cloudevents")) return mediaTypeOf(request, [EVENT_TYPE, BATCH_TYPE]);
+  const isStated = WHOLE_TYPE.test(statedType(header) ?? "");
+  if (isBinaryMode(request) && (header === null || isStated)) return "binary-mode";
+  if (Object.hasOwn(FORMS, type)) return mediaTypeOf(request, Object.keys(FORMS));
+  if (!isStated) throw unsupported("a media type such as application/json or text/plain", request);
+  return "payload";
+}
 
 function readList(text: string): Checked<readonly NewMessage[]> {
   // Around each payload: the body, its list, the message.
@@ -68,16 +117,6 @@ function readLines(text: string): Checked<readonly NewMessage[]> {
   return errors.length > 0 ? { errors } : { value: messages };
 }
 
-/** @throws {WeirError} `invalid-request` when a payload is nested too deeply: the scanner meets it in what it cuts out */
-function cutOut<Texts>(json: string, place: JsonPlace, cut: () => Texts): Texts {
-  try {
-    return cut();
-  } catch (error) {
-    if (error instanceof TooDeep) throw tooDeepIn(json, place);
-    throw error;
-  }
-}
-
 /** The lines that are not blank, one by one: a body of 8 MiB may hold millions. */
 function* linesOf(text: string): Generator<{ line: string; number: number }> {
   for (let start = 0, number = 1; start < text.length; number++) {
@@ -87,17 +126,4 @@ function* linesOf(text: string): Generator<{ line: string; number: number }> {
     if (line.trim() !== "") yield { line, number };
     start = end + 1;
   }
-}
-
-function toMessage(message: ParsedMessage, dataText: string | undefined): NewMessage {
-  const { type, key, attributes, datacontenttype, data, dataBase64 } = message;
-  const common = { type: type ?? undefined, key: key ?? undefined, attributes: attributes ?? undefined };
-  if (dataBase64 !== undefined) {
-    return { ...common, datacontenttype: datacontenttype ?? undefined, data: dataBase64, isBase64: true };
-  }
-  // Absent means JSON: that is not worth a field in every entry.
-  const stated = datacontenttype && !/^application\/json\s*(;|$)/i.test(datacontenttype) ? datacontenttype : undefined;
-  if (stated === undefined || isJsonType(stated)) return { ...common, datacontenttype: stated, data: dataText };
-  if (data !== undefined && typeof data !== "string") throw new WeirError("internal-error", "data is not a string");
-  return { ...common, datacontenttype: stated, data };
 }

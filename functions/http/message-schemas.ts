@@ -1,12 +1,21 @@
 import * as z from "zod";
-import { isBase64, isJsonType, METADATA_PREFIX, RESERVED_FIELDS } from "../../shared/message.ts";
+import {
+  isBase64,
+  isJsonType,
+  MAX_MEDIA_TYPE_CHARACTERS,
+  MEDIA_TYPE,
+  METADATA_PREFIX,
+  RESERVED_FIELDS,
+} from "../../shared/message.ts";
 import { once } from "./once.ts";
 import { limitedText, STOP } from "./schemas.ts";
 
-const MAX_ATTRIBUTES = 64;
+/** An entry's own: a script unpacks them. */
+export const MAX_ATTRIBUTES = 64;
+export const MAX_ATTRIBUTE_NAME = 128;
 
 /** Marks a fault whose message must not quote the value. */
-const IS_PAYLOAD = { isPayload: true };
+export const IS_PAYLOAD = { isPayload: true };
 
 /** Redis stores bytes. A lone surrogate has no UTF-8 form and would be replaced silently. */
 const isWellFormed = (text: string) => text.isWellFormed();
@@ -14,7 +23,8 @@ const NOT_WELL_FORMED = { message: "expected well-formed Unicode", params: IS_PA
 
 const Text = z.string().refine(isWellFormed, NOT_WELL_FORMED);
 
-const ShortText = limitedText(1, 1_024).refine(isWellFormed, NOT_WELL_FORMED);
+/** A `type` or `key`. */
+export const ShortText = limitedText(1, 1_024).refine(isWellFormed, NOT_WELL_FORMED);
 
 /** A value's members, if it has any. */
 const membersOf = (value: unknown) => (typeof value === "object" && value !== null ? Object.keys(value) : []);
@@ -37,7 +47,7 @@ const anyAttributes = once(() =>
 );
 
 const attributeName = once(() =>
-  limitedText(1, 128)
+  limitedText(1, MAX_ATTRIBUTE_NAME)
     .refine(isWellFormed, NOT_WELL_FORMED)
     .refine(
       (name) => !RESERVED_FIELDS.includes(name) && !name.startsWith(METADATA_PREFIX),
@@ -51,15 +61,58 @@ const attributes = once(() =>
     .meta({
       shownAs: {
         type: "object",
-        propertyNames: { minLength: 1, maxLength: 128 },
+        propertyNames: { minLength: 1, maxLength: MAX_ATTRIBUTE_NAME },
         additionalProperties: { type: "string" },
         maxProperties: MAX_ATTRIBUTES,
       },
       description:
-        `Up to ${MAX_ATTRIBUTES} of your own, by name: text of any length. Names have up to 128 characters, are none of ` +
+        `Up to ${MAX_ATTRIBUTES} of your own, by name: text of any length. Names have up to ${MAX_ATTRIBUTE_NAME} characters, are none of ` +
         `\`${RESERVED_FIELDS.join("`, `")}\` and do not start with \`${METADATA_PREFIX}\``,
     }),
 );
+
+/** The media type that a payload states. */
+export const MediaType = z
+  .string()
+  .max(MAX_MEDIA_TYPE_CHARACTERS, STOP)
+  .regex(MEDIA_TYPE, "expected a media type such as text/plain")
+  .nullish()
+  .meta({ description: "The media type of the payload. Absent: JSON" });
+
+export const Base64 = z.string().refine(isBase64, { message: "expected base64 with padding", params: IS_PAYLOAD });
+
+/** A payload's members, checked one by one already. */
+interface Payload {
+  readonly data?: unknown;
+  readonly datacontenttype?: string | null | undefined;
+}
+
+/**
+ * Checks a payload's members together.
+ * @param bytesMember what stands in place of `data` for base64
+ */
+export function checkPayload<Name extends string>(
+  bytesMember: Name,
+): z.core.CheckFn<Payload & { readonly [name in Name]?: string | null | undefined }> {
+  return ({ value, issues }) => {
+    const { data, datacontenttype } = value;
+    const hasData = Object.hasOwn(value, "data");
+    const base64 = value[bytesMember];
+    if (hasData && typeof base64 === "string") {
+      const message = `expected either data or ${bytesMember}`;
+      issues.push({ code: "custom", path: [bytesMember], message, input: base64 });
+    }
+    if (hasData && datacontenttype && !isJsonType(datacontenttype) && !Text.safeParse(data).success) {
+      issues.push({
+        code: "custom",
+        path: ["data"],
+        message: "expected a string of well-formed Unicode, since datacontenttype is not JSON",
+        params: IS_PAYLOAD,
+        input: data,
+      });
+    }
+  };
+}
 
 /** A message in a produce request. `data` is any JSON value; it is stored as the text that it came as. */
 export const newMessageSchema = once(() =>
@@ -71,37 +124,12 @@ export const newMessageSchema = once(() =>
         .unknown()
         .optional()
         .meta({ description: "The payload: any JSON value, kept as the text that it came as" }),
-      dataBase64: z
-        .string()
-        .refine(isBase64, { message: "expected base64 with padding", params: IS_PAYLOAD })
-        .optional()
-        .meta({ description: "A binary payload, in place of `data`" }),
-      datacontenttype: z
-        .string()
-        .max(256, STOP)
-        .regex(/^[!-.0-~]+\/[ -~]+$/, "expected a media type such as text/plain")
-        .nullish()
-        .meta({ description: "The media type of the payload. Absent: JSON" }),
+      dataBase64: Base64.optional().meta({ description: "A binary payload, in place of `data`" }),
+      datacontenttype: MediaType,
       attributes: attributes().nullish(),
     })
     // Not superRefine(): it hangs a closure on every value, and V8 keeps the values alive for long.
-    .check(({ value: message, issues }) => {
-      const has = (member: string) => Object.hasOwn(message, member);
-      if (has("data") && has("dataBase64")) {
-        const path = ["dataBase64"];
-        issues.push({ code: "custom", path, message: "expected either data or dataBase64", input: message.dataBase64 });
-      }
-      const { data, datacontenttype } = message;
-      if (has("data") && datacontenttype && !isJsonType(datacontenttype) && !Text.safeParse(data).success) {
-        issues.push({
-          code: "custom",
-          path: ["data"],
-          message: "expected a string of well-formed Unicode, since datacontenttype is not JSON",
-          params: IS_PAYLOAD,
-          input: data,
-        });
-      }
-    })
+    .check(checkPayload("dataBase64"))
     .meta({ id: "NewMessage" }),
 );
 

@@ -1,5 +1,11 @@
 import { Buffer } from "node:buffer";
-import { isJsonType, type NewMessage } from "../../shared/message.ts";
+import {
+  BINARY_TYPE,
+  isJsonType,
+  MAX_MEDIA_TYPE_CHARACTERS,
+  MEDIA_TYPE,
+  type NewMessage,
+} from "../../shared/message.ts";
 import { findExcess, MAX_LEVELS } from "./json-text.ts";
 
 /** A body as a message's payload, its bytes kept. */
@@ -9,10 +15,6 @@ export interface RawData {
   readonly json?: unknown;
 }
 
-const BINARY = "application/octet-stream";
-const MAX_TYPE_CHARACTERS = 256;
-/** What `datacontenttype` may be: a type, a slash and the rest, in visible ASCII. */
-const MEDIA_TYPE = /^[!-.0-~]+\/[ -~]+$/;
 const TEXT_TYPES = /^(?:text\/.+|application\/(?:xml|x-www-form-urlencoded|javascript|yaml|.+\+xml))$/;
 
 /**
@@ -35,14 +37,14 @@ export function rawData(bytes: Uint8Array, contentType: string | null, maxParts:
     }
   }
   return {
-    payload: { datacontenttype: stated ?? BINARY, data: Buffer.from(bytes).toString("base64"), isBase64: true },
+    payload: { datacontenttype: stated ?? BINARY_TYPE, data: Buffer.from(bytes).toString("base64"), isBase64: true },
   };
 }
 
 /** @returns the header as a message may keep it; undefined when there is none or none that it may */
 export function statedType(contentType: string | null): string | undefined {
   const type = contentType?.trim();
-  return type !== undefined && type.length <= MAX_TYPE_CHARACTERS && MEDIA_TYPE.test(type) ? type : undefined;
+  return type !== undefined && type.length <= MAX_MEDIA_TYPE_CHARACTERS && MEDIA_TYPE.test(type) ? type : undefined;
 }
 
 /** Absent means JSON: that is not worth a field in every entry. */

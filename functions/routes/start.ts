@@ -26,7 +26,7 @@ const getStartRoute = route(
     params: nothing,
     query: nothing,
     body: noBody,
-    answers: { 200: { description: "The links", schema: startSchema(), orMediaType: "text/html" } },
+    answers: { 200: { description: "The links", schema: startSchema(), orMediaTypes: { "text/html": z.string() } } },
     errors: [],
   }),
   async ({ c }) => {

@@ -22,15 +22,22 @@ export interface ReadQuery {
   readonly limit: number;
 }
 
+/** How a message is written as JSON text. */
+export type MessageWriter = (id: string, fields: Entry["fields"]) => string;
+
 /**
  * Reads a range of messages, as JSON texts, in either order; touches no group.
  * @throws {WeirError} `unknown-stream`
  */
-export async function readMessages(stream: EventStream, query: ReadQuery): Promise<Page<string>> {
+export async function readMessages(
+  stream: EventStream,
+  query: ReadQuery,
+  write: MessageWriter = messageJson,
+): Promise<Page<string>> {
   const { keys, redis } = stream;
   const page = decodeRange(await redis.send(rangeCall(keys.stream, keys.config, query)));
   if (page === undefined) throw unknownStream(stream);
-  return { items: page.items.map(({ id, fields }) => messageJson(id, fields)), next: page.next };
+  return { items: page.items.map(({ id, fields }) => write(id, fields)), next: page.next };
 }
 
 /**
@@ -66,9 +73,9 @@ export function decodeRange(reply: Reply): Page<Entry> | undefined {
  * @returns the message as JSON text
  * @throws {WeirError} `unknown-stream`, `unknown-message`
  */
-export async function getMessage(stream: EventStream, id: string): Promise<string> {
+export async function getMessage(stream: EventStream, id: string, write: MessageWriter = messageJson): Promise<string> {
   const { fields } = await getEntry(stream, id);
-  return messageJson(id, fields);
+  return write(id, fields);
 }
 
 /**

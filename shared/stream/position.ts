@@ -1,3 +1,4 @@
+import { isDay } from "../day.ts";
 import { FIRST_ID, idBefore, LAST_ID, parseEntryId } from "../ids.ts";
 
 /** Where a range of messages starts or ends, or where a group begins to read. */
@@ -26,12 +27,6 @@ function parseIso(text: string): number | undefined {
   // Date.parse takes a date with a time but no offset as local time, which differs between machines.
   const ms = Date.parse(text.includes("T") && !hasOffset ? `${text}Z` : text);
   return Number.isNaN(ms) || ms < 0 ? undefined : ms;
-}
-
-/** Date.parse takes the 30th of February for the 1st of March. */
-function isDay(text: string): boolean {
-  const ms = Date.parse(text);
-  return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(text);
 }
 
 /**

@@ -59,9 +59,9 @@ export class AnswerCheck {
     if (typeOf(answer) !== mediaType) {
       return [{ rule: "media type is declared", detail: `expected ${mediaType}, got ${typeOf(answer)}` }];
     }
-    if (mediaType !== "application/json") return [];
+    if (!/[/+]json$/.test(mediaType)) return [];
     const schema = asSchema(declared.content?.[mediaType]?.schema);
-    return this.#fits(`${operation.operationId} ${answer.status}`, schema, answer.text);
+    return this.#fits(`${operation.operationId} ${answer.status} ${mediaType}`, schema, answer.text);
   }
 
   #fits(name: string, schema: Schema, text: string): Complaint[] {

@@ -138,7 +138,7 @@ function untangled(members: Members): Members {
   const has = (name: string) => members.get(name) !== undefined;
   const isText = typeof members.get("data") === "string";
   const extra = [
-    ...(has("data") ? ["dataBase64", ...(isText ? [] : ["datacontenttype"])] : []),
+    ...(has("data") ? ["dataBase64", "data_base64", ...(isText ? [] : ["datacontenttype"])] : []),
     ...(has("ids") ? ["reason", "type", "detail", "before", "all", "start", "end"] : []),
     ...(members.get("force") === true ? [] : ["minIdleMs"]),
   ];
@@ -175,7 +175,11 @@ function integer({ minimum = 0, maximum = Number.MAX_SAFE_INTEGER }: Schema): fc
 }
 
 function text({ minLength = 0, maxLength = 40, pattern }: Schema, name: string): fc.Arbitrary<Value> {
-  if (name === "dataBase64") return fc.base64String({ maxLength: 64 });
+  if (name === "source" || name === "ce-source")
+    return fc.webPath({ size: "small" }).map((path) => `/${path.slice(1)}`);
+  if (name === "dataschema") return fc.constantFrom("urn:x:1", "https://x.example/a%20b");
+  if (name === "time") return fc.constantFrom("2026-01-31T12:00:00Z", "0001-01-01t00:00:00.5+23:59");
+  if (name === "dataBase64" || name === "data_base64") return fc.base64String({ maxLength: 64 });
   if (name === "scope") return fc.constantFrom("metrics", "produce:s0", "consume:s*/g0", "read:*", "admin:s1");
   if (name === "datacontenttype") {
     return fc.constantFrom(

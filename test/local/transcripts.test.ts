@@ -51,8 +51,8 @@ async function transcriptIn(page: string): Promise<{ command: string; answer: st
     });
 }
 
-test("the README and getting started have transcripts", () => {
-  expect(pages.sort()).toEqual(["README.md", "docs/getting-started.md"]);
+test("the README, getting started and CloudEvents have transcripts", () => {
+  expect(pages.sort()).toEqual(["README.md", "docs/cloudevents.md", "docs/getting-started.md"]);
 });
 
 test.each(pages)("the transcript of %s answers as it says", async (page) => {

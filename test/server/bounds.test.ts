@@ -29,6 +29,8 @@ function itemOf(member: ApiMember, i: number): unknown {
     messages: {},
     retries: { lease: `lease-${i}` },
     rejects: { lease: `lease-${i}` },
+    // A batch of CloudEvents has no name.
+    "": { specversion: "1.0", id: String(i), source: "/", type: "x" },
   };
   return items[member.name] ?? `lease-${i}`;
 }
@@ -74,9 +76,10 @@ async function isRefused({ member }: Bound, value: unknown): Promise<boolean> {
   if (json?.code === "not-found") return true;
   if (status !== 400) return false;
   const paths: string[] = json.errors.map((error: { path: string }) => error.path.replaceAll(/\[\d+\]/g, ""));
-  const inBody = member.name.replace(/\.\((name|value)\)$/, "");
-  const name = member.place === "application/x-ndjson" ? `messages.${inBody}` : inBody;
-  return paths.some((path) => path === name || path.startsWith(`${name}.`));
+  const inBody = member.name.replace(/(^|\.)\((name|value)\)$/, "");
+  const isOfMany = ["application/x-ndjson", "application/cloudevents-batch+json"].includes(member.place);
+  const name = [...(isOfMany ? ["messages"] : []), ...(inBody === "" ? [] : [inBody])].join(".");
+  return paths.some((path) => path === name || path.startsWith(name === "" ? "" : `${name}.`));
 }
 
 describe("each bound in the document", () => {

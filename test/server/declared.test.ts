@@ -93,7 +93,7 @@ describe("what every route answers is declared", () => {
         withBody((body) => body + " ".repeat(9 * 1024 * 1024)),
       ),
     ).toBe(bodies);
-    expect(await expectAll(415, withHeader("content-type", "text/plain"))).toBe(bodies);
+    expect(await expectAll(415, withHeader("content-type", "text"))).toBe(bodies);
     expect(await expectAll(415, withHeader("content-encoding", "gzip"))).toBe(bodies);
     expect(
       await expectAll(

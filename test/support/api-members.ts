@@ -63,6 +63,9 @@ export function apiMembers(document: ApiDocument): readonly ApiMember[] {
   );
 }
 
+/** A body that is the payload of a message, of which the query says the rest. */
+const PAYLOAD = { mediaType: "text/plain", value: "x" };
+
 interface Route {
   readonly method: string;
   readonly path: string;
@@ -80,7 +83,8 @@ function membersOfOperation(document: ApiDocument, route: Route): ApiMember[] {
       name,
       schema,
       requestWith(value) {
-        const request = requestOf(document, route, place === "path" ? { [name]: value } : {});
+        const body = place === "query" && operationId === "produce" ? PAYLOAD : undefined;
+        const request = requestOf(document, route, place === "path" ? { [name]: value } : {}, body);
         const query = place === "query" ? `?${name}=${encodeURIComponent(String(value))}` : "";
         const named = place === "header" ? { [name]: String(value) } : {};
         return { ...request, path: request.path + query, headers: { ...request.headers, ...named } };
@@ -148,8 +152,9 @@ function* leavesOf(document: ApiDocument, unresolved: Schema, name = ""): Genera
     yield { names: ["(name)"], schema: propertyNames, around: (value) => ({ [String(value)]: "x" }) };
   }
   if (isSchema(additionalProperties)) {
+    const others = requiredBeside(document, schema, "a");
     for (const leaf of leavesOf(document, additionalProperties)) {
-      yield { ...leaf, names: ["(value)", ...leaf.names], around: (value) => ({ a: leaf.around(value) }) };
+      yield { ...leaf, names: ["(value)", ...leaf.names], around: (value) => ({ ...others, a: leaf.around(value) }) };
     }
   }
 }
@@ -167,6 +172,7 @@ function requiredBeside(document: ApiDocument, schema: Schema, member: string): 
 function validOf(document: ApiDocument, unresolved: Schema, name: string): unknown {
   if (name in VALID) return VALID[name];
   const schema = resolve(document, unresolved);
+  if (schema.const !== undefined) return schema.const;
   if (schema.type === "object") {
     const way = (schema.oneOf ?? []).find(isSchema)?.required ?? [];
     const names = [...(schema.required ?? []), ...way];

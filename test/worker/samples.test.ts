@@ -7,6 +7,8 @@ import { type Answer, startWorker } from "../support/worker.ts";
 const FILE = "functions/docs/samples.json";
 const JSON_TYPE = "application/json";
 const NDJSON = "application/x-ndjson";
+const EVENT = "application/cloudevents+json";
+const BATCH = "application/cloudevents-batch+json";
 
 // Over TCP: what the REST endpoint hides depends on its liberties.
 const worker = startWorker({ transport: "tcp", vars: { TOKEN_SECRET: "a secret of the tests, long enough" } });
@@ -19,16 +21,28 @@ interface Sample {
 const recorded = new Map<string, Sample>();
 let api: ApiDocument;
 
+interface Kept {
+  readonly accept?: string;
+  /** The media type that it is kept under. */
+  readonly as?: string;
+}
+
 /** Sends a request and keeps it, with its answer, under its operation's name. */
-async function record(method: string, path: string, body?: unknown, type = JSON_TYPE): Promise<Answer["json"]> {
-  const headers = { "content-type": type, accept: JSON_TYPE };
+async function record(
+  method: string,
+  path: string,
+  body?: unknown,
+  type = JSON_TYPE,
+  { accept = JSON_TYPE, as = type }: Kept = {},
+): Promise<Answer["json"]> {
+  const headers = { "content-type": type, accept };
   const answer = await worker.call(method, path, body, headers);
   expect(answer.status, `${method} ${path}: ${answer.text}`).toBeLessThan(300);
   const { operationId = "" } = operationAt(method, path.split("?", 1)[0] ?? "") ?? {};
   const before = recorded.get(operationId);
   recorded.set(operationId, {
-    ...((before?.request ?? body) !== undefined && { request: { ...before?.request, [type]: body } }),
-    ...(answer.json !== undefined && { answer: before?.answer ?? { [JSON_TYPE]: answer.json } }),
+    ...((before?.request ?? body) !== undefined && { request: { ...before?.request, [as]: body } }),
+    ...(answer.json !== undefined && { answer: { [accept]: answer.json, ...before?.answer } }),
   });
   return answer.json;
 }
@@ -51,6 +65,27 @@ const paid = {
   attributes: { source: "shop" },
 };
 const shipped = { type: "order.shipped", key: "4711", data: { order: 4711, parcel: "JD0146" } };
+
+const event = {
+  specversion: "1.0",
+  id: "A234-1234-1234",
+  source: "https://shop.example/orders",
+  type: "order.paid",
+  time: "2026-01-31T12:00:00Z",
+  partitionkey: "4711",
+  data: { order: 4711 },
+};
+
+/** What comes and goes as a CloudEvent, or as bytes. */
+async function runThroughEvents(): Promise<void> {
+  const messages = "/v1/streams/events/messages";
+  await worker.call("PUT", "/v1/streams/events");
+  const { ids } = await record("POST", messages, event, EVENT);
+  await record("POST", messages, [event], BATCH);
+  await record("POST", `${messages}?type=note&key=4711`, "Any text, or bytes", "text/plain", { as: "*/*" });
+  await record("GET", `${messages}?limit=1`, undefined, JSON_TYPE, { accept: BATCH });
+  await record("GET", `${messages}/${ids[0]}`, undefined, JSON_TYPE, { accept: EVENT });
+}
 
 /** One pass over the API, as a shop and its mailer would use it. */
 async function runThrough(): Promise<void> {
@@ -93,6 +128,7 @@ async function runThrough(): Promise<void> {
   await record("POST", `${GROUP}/seek`, { to: "latest" });
   await record("GET", `${STREAM}/retention`);
   await record("POST", `${STREAM}/trim`, { maxLength: 2, exact: true });
+  await runThroughEvents();
 }
 
 /** A sample less what differs from run to run. */
