@@ -1,6 +1,6 @@
 import * as z from "zod";
 import samples from "./docs/samples.json" with { type: "json" };
-import { type EndpointAnswer, permissionOf, type Route } from "./http/endpoint.ts";
+import { type EndpointAnswer, permissionOf, type Route, scopesOf } from "./http/endpoint.ts";
 import { ERROR_CODES, type ProblemCode } from "./http/errors.ts";
 import { once } from "./http/once.ts";
 import { settledSchema } from "./http/settled-schema.ts";
@@ -29,6 +29,8 @@ export interface Operation {
   readonly summary: string;
   readonly description?: string;
   readonly security: readonly { readonly [scheme: string]: readonly string[] }[];
+  /** The scopes of which an access token needs one, with the path's parameters in them. */
+  readonly "x-weir-scopes"?: readonly string[];
   readonly parameters?: readonly Parameter[];
   readonly requestBody?: { readonly description?: string; readonly required?: boolean; readonly content: Content };
   readonly responses: { readonly [status: string]: Answer };
@@ -59,7 +61,7 @@ export interface Schemas {
 /** JSON Schema 2020-12, as zod writes it. */
 export type Schema = z.core.JSONSchema.JSONSchema;
 
-const TOKEN_ERRORS: readonly ProblemCode[] = ["unauthenticated", "forbidden"];
+const TOKEN_ERRORS: readonly ProblemCode[] = ["unauthenticated", "forbidden", "rate-limited"];
 
 /** Errors of every route that needs settings or Redis, with a token or without. */
 const HOST_ERRORS: readonly ProblemCode[] = ["internal-error", "misconfigured", "redis-unavailable"];
@@ -134,13 +136,23 @@ function operationOf(route: Route, schemas: Components): Operation {
     tags: [tag],
     summary,
     ...(description === undefined ? {} : { description }),
-    // Since OpenAPI 3.1 this lists the roles that a bearer token must have.
-    security: route.isPublic === undefined ? [{ token: [permissionOf(route)] }] : [],
+    ...accessTo(route),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(hasBody(endpoint)
       ? { requestBody: { description: body.limits, required: true, content: requestContent(endpoint, schemas) } }
       : {}),
     responses: { ...successes(endpoint, schemas), ...problems(route, endpoint, schemas) },
+  };
+}
+
+/** Since OpenAPI 3.1 `security` lists the roles that a bearer token must have; what each is about has no place there. */
+function accessTo(route: Route): Pick<Operation, "security" | "x-weir-scopes"> {
+  if (route.isPublic !== undefined) return { security: [] };
+  const permission = permissionOf(route);
+  const scopes = scopesOf(route);
+  return {
+    security: [{ token: permission === "any" ? [] : [permission] }],
+    ...(scopes.length === 0 ? {} : { "x-weir-scopes": scopes }),
   };
 }
 

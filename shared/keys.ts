@@ -53,3 +53,8 @@ export function reaperRunsKey(prefix: string): string {
 export function alertsKey(prefix: string): string {
   return `${prefix}alerts`;
 }
+
+/** A sorted set: the ids of revoked access tokens, by the time (ms) when each would have ended. */
+export function revokedTokensKey(prefix: string): string {
+  return `${prefix}revoked-tokens`;
+}

@@ -35,7 +35,7 @@ export function startApp(vars: Readonly<Record<string, string>> = {}): AppUnderT
 
 /** The app in this process, on a connection to any Redis. */
 export function appOn(connection: () => Connection, vars: Readonly<Record<string, string>> = {}): AppUnderTest {
-  const config = parseConfig({ ROOT_TOKEN, REDIS_URL: "redis://unused", ...vars });
+  const config = parseConfig({ ROOT_TOKEN, REDIS_URL: "redis://unused", REQUEST_LOG: "off", ...vars });
   const app = createApp({
     begin: () => ({ config, connection: connection(), end: async () => undefined }),
     runReaper: (_, redis, nowMs) => reap(config, redis, { nowMs, everyStream: true }),

@@ -9,10 +9,14 @@ const app = createApp({
       redis: { kind: "tcp", url: "" },
       rootToken: "root",
       tokenSecret: undefined,
+      previousTokenSecret: undefined,
       keyPrefix: "",
       redisTimeoutMs: 100,
       consumerIdleMs: 60_000,
       alerts: { reaperLateMs: 600_000 },
+      corsOrigins: [],
+      rateLimit: undefined,
+      requestLog: false,
     },
     connection: { run: () => Promise.reject(new Error("no Redis is needed for this")), close: async () => undefined },
     end: async () => undefined,
@@ -57,6 +61,21 @@ function bodyOf(operation: JsonObject): JsonObject {
   if (!("requestBody" in operation)) return {};
   const content = objectAt(operation, "requestBody", "content");
   return objectAt(content, "application/json", "schema");
+}
+
+/** Told anew from the contract's words. */
+function scopesByContract(method: string, path: string): string[] {
+  const [, stream, below = ""] = /^\/v1\/streams(?:\/(\{stream\})(.*))?$/.exec(path) ?? [];
+  const admin = `admin:${stream ?? "*"}`;
+  if (path === "/metrics") return ["metrics", admin];
+  if (!path.startsWith("/v1/") || /^\/v1\/tokens?(\/|$)/.test(path)) return [];
+  if (method === "post" && below === "/messages") return ["produce:{stream}", admin];
+  const isOfGroup = below.startsWith("/groups/{group}");
+  const consumes =
+    /\/(consume|settle|doorbell)$/.test(below) || (method === "delete" && /\/consumers\/[^/]+$/.test(below));
+  if (consumes) return ["consume:{stream}/{group}", admin];
+  if (method !== "get") return [admin];
+  return [`read:${stream ?? "*"}`, ...(isOfGroup ? ["consume:{stream}/{group}"] : []), admin];
 }
 
 function isNullableScalar(type: Json | undefined): boolean {
@@ -177,13 +196,24 @@ describe("the OpenAPI document", () => {
 
   test("asks for the token on everything under /v1 and on /metrics, and on nothing else, and says what it must permit", () => {
     const permission = /^(produce|consume|read|admin|metrics|root)$/;
+    const isForAny = (path: string) => path === "/v1/token";
     const schemes = Object.keys(objectAt(api, "components", "securitySchemes"));
     for (const { method, path, operation } of operations) {
       const isGuarded = path.startsWith("/v1/") || path === "/metrics";
-      const expected = isGuarded ? [{ token: [expect.stringMatching(permission)] }] : [];
-      expect(operation.security, `${method} ${path}`).toEqual(expected);
+      const roles = isForAny(path) ? [] : [expect.stringMatching(permission)];
+      expect(operation.security, `${method} ${path}`).toEqual(isGuarded ? [{ token: roles }] : []);
     }
     expect(schemes).toContain("token");
+  });
+
+  test("names the scopes of which an access token needs one, each of them as the contract has it", () => {
+    for (const { method, path, operation } of operations) {
+      expect(operation["x-weir-scopes"] ?? [], `${method} ${path}`).toEqual(scopesByContract(method, path));
+    }
+    const scopesOf = (path: string, method: string) => objectAt(api, "paths", path, method)["x-weir-scopes"];
+    const group = "/v1/streams/{stream}/groups/{group}";
+    expect(scopesOf(`${group}/consumers/{consumer}`, "delete")).toEqual(["consume:{stream}/{group}", "admin:{stream}"]);
+    expect(scopesOf("/v1/tokens", "post")).toBeUndefined();
   });
 
   test("says what every setting is as long as nothing is set", () => {

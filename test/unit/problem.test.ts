@@ -5,8 +5,8 @@ import { WeirError } from "../../shared/errors.ts";
 
 /** The contract's table. */
 const STATUSES = {
-  400: ["invalid-request"],
-  401: ["unauthenticated"],
+  400: ["invalid-request", "stale-webhook"],
+  401: ["unauthenticated", "bad-signature"],
   403: ["forbidden"],
   404: ["unknown-stream", "unknown-group", "unknown-consumer", "unknown-message", "unknown-dead-letter", "not-found"],
   405: ["method-not-allowed"],
@@ -14,8 +14,9 @@ const STATUSES = {
   413: ["payload-too-large"],
   415: ["unsupported-media-type"],
   422: ["idempotency-mismatch"],
-  429: ["too-many-pending"],
+  429: ["too-many-pending", "rate-limited"],
   500: ["internal-error", "misconfigured"],
+  501: ["not-available"],
   503: ["redis-unavailable", "outcome-unknown"],
   507: ["stream-full", "redis-full"],
 };
