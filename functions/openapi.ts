@@ -27,7 +27,7 @@ export interface Operation {
   readonly operationId: string;
   readonly tags: readonly string[];
   readonly summary: string;
-  readonly description?: string;
+  readonly description: string;
   readonly security: readonly { readonly [scheme: string]: readonly string[] }[];
   /** The scopes of which an access token needs one, with the path's parameters in them. */
   readonly "x-weir-scopes"?: readonly string[];
@@ -135,7 +135,7 @@ function operationOf(route: Route, schemas: Components): Operation {
     operationId,
     tags: [tag],
     summary,
-    ...(description === undefined ? {} : { description }),
+    description: [description, accessInWords(route)].filter((words) => words !== undefined).join(" "),
     ...accessTo(route),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(hasBody(endpoint)
@@ -143,6 +143,14 @@ function operationOf(route: Route, schemas: Components): Operation {
       : {}),
     responses: { ...successes(endpoint, schemas), ...problems(route, endpoint, schemas) },
   };
+}
+
+function accessInWords(route: Route): string {
+  if (route.isPublic !== undefined) return "Public: no token needed.";
+  const permission = permissionOf(route);
+  if (permission === "root") return "Needs the root token.";
+  const scopes = scopesOf(route).map((scope) => `\`${scope}\``);
+  return `Needs the root token, or ${permission === "any" ? "any access token" : `an access token for ${scopes.join(" or ")}`}.`;
 }
 
 /** Since OpenAPI 3.1 `security` lists the roles that a bearer token must have; what each is about has no place there. */

@@ -96,7 +96,7 @@ function article(schemas: Schemas, route: Route): Html {
   const faults = answersOf(operation, 400);
   return html`<article id="${anchor(route)}">
 <h3><a href="#${anchor(route)}"><b>${method}</b> <code>${breakable(path)}</code></a></h3>
-<p><strong>${prose(operation.summary ?? "")}.</strong> ${prose(operation.description ?? "")} ${accessTo(operation)}</p>
+<p><strong>${prose(operation.summary ?? "")}.</strong> ${prose(operation.description ?? "")}</p>
 ${parameters(schemas, operation)}
 ${bodyTables(schemas, body)}
 ${operation.requestBody?.description !== undefined && html`<p>${prose(operation.requestBody.description)}</p>`}
@@ -170,17 +170,6 @@ function answersOf({ responses }: Operation, from: 200 | 400): [string, Answer][
 
 function bodyOf({ requestBody }: Operation): Content {
   return requestBody?.content ?? {};
-}
-
-/** What a token must permit. */
-function accessTo({ security, "x-weir-scopes": scopes }: Operation): Html | string {
-  if (security.length === 0) return "Public: no token needed.";
-  if (scopes !== undefined) {
-    const codes = scopes.map((scope, i) => [i > 0 && " or ", html`<code>${scope}</code>`]);
-    return html`Needs the root token, or an access token with the scope ${codes}.`;
-  }
-  const isForRoot = security.some(({ token = [] }) => token.includes("root"));
-  return isForRoot ? "Needs the root token." : "Needs the root token, or any access token.";
 }
 
 /** A command for each media type of the body, or one where there is none. */

@@ -209,6 +209,7 @@ describe("the OpenAPI document", () => {
   test("names the scopes of which an access token needs one, each of them as the contract has it", () => {
     for (const { method, path, operation } of operations) {
       expect(operation["x-weir-scopes"] ?? [], `${method} ${path}`).toEqual(scopesByContract(method, path));
+      for (const scope of scopesByContract(method, path)) expect(operation.description).toContain(`\`${scope}\``);
     }
     const scopesOf = (path: string, method: string) => objectAt(api, "paths", path, method)["x-weir-scopes"];
     const group = "/v1/streams/{stream}/groups/{group}";
