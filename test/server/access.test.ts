@@ -86,8 +86,10 @@ const REFUSED: Readonly<Record<string, () => Promise<string> | string | undefine
   "no signature": () => `Bearer ${forge(HS256, claimsFor(...ALL), () => "")}`,
   "another secret": () => `Bearer ${forge(HS256, claimsFor(...ALL), hmac("sha256", `${TOKEN_SECRET}x`))}`,
   "an empty secret": () => `Bearer ${forge(HS256, claimsFor(...ALL), hmac("sha256", ""))}`,
-  "the root token as secret": () => `Bearer ${forge(HS256, claimsFor(...ALL), hmac("sha256", "root-token-of-the-tests"))}`,
-  "HS512, rightly signed": () => `Bearer ${forge({ ...HS256, alg: "HS512" }, claimsFor(...ALL), hmac("sha512", TOKEN_SECRET))}`,
+  "the root token as secret": () =>
+    `Bearer ${forge(HS256, claimsFor(...ALL), hmac("sha256", "root-token-of-the-tests"))}`,
+  "HS512, rightly signed": () =>
+    `Bearer ${forge({ ...HS256, alg: "HS512" }, claimsFor(...ALL), hmac("sha512", TOKEN_SECRET))}`,
   "HS512 in the header alone": () => `Bearer ${forge({ ...HS256, alg: "HS512" }, claimsFor(...ALL), good)}`,
   "RS256 of a key of one's own": () => `Bearer ${forge({ ...HS256, alg: "RS256" }, claimsFor(...ALL), rsa)}`,
   "RS256 in the header alone": () => `Bearer ${forge({ ...HS256, alg: "RS256" }, claimsFor(...ALL), good)}`,
@@ -114,13 +116,38 @@ test.each(Object.entries(REFUSED))("%s gets nobody in anywhere, and is not quote
     const answer = await ask(asked, { authorization: authorization ?? "" });
     expectProblem(answer, "unauthenticated");
     expect(answer.headers.get("www-authenticate"), asked.operation.operationId).toBe('Bearer realm="weir"');
-    if (authorization !== undefined && authorization.length > 20) expect(answer.text).not.toContain(authorization.slice(7));
+    if (authorization !== undefined && authorization.length > 20)
+      expect(answer.text).not.toContain(authorization.slice(7));
   }
 });
 
 /** Every scope that could be taken for another: of the stream and group `none`, which the requests name. */
-const NAMES = ["none", "none2", "non", "None", "other", "none/none", "none/none2", "none/non", "none2/none", "other/none"];
-const PATTERNS = ["*", "none*", "no*", "none2*", "other*", "none/*", "none/no*", "none/none*", "none/x*", "none2/*", "/*", "**"];
+const NAMES = [
+  "none",
+  "none2",
+  "non",
+  "None",
+  "other",
+  "none/none",
+  "none/none2",
+  "none/non",
+  "none2/none",
+  "other/none",
+];
+const PATTERNS = [
+  "*",
+  "none*",
+  "no*",
+  "none2*",
+  "other*",
+  "none/*",
+  "none/no*",
+  "none/none*",
+  "none/x*",
+  "none2/*",
+  "/*",
+  "**",
+];
 const SCOPES = [
   ...["produce", "consume", "read", "admin"].flatMap((permission) =>
     [...NAMES, ...PATTERNS, "", ".", "*/none", "*none"].map((pattern) => `${permission}:${pattern}`),
@@ -174,7 +201,15 @@ describe("a scope", () => {
       }
     }
     // Each of these opens something.
-    for (const scope of ["produce:none", "consume:none/no*", "consume:no*", "read:none", "read:*", "admin:*", "metrics"]) {
+    for (const scope of [
+      "produce:none",
+      "consume:none/no*",
+      "consume:no*",
+      "read:none",
+      "read:*",
+      "admin:*",
+      "metrics",
+    ]) {
       expect(opened).toContain(scope);
     }
     for (const scope of ["consume:none", "admin:none/*", "read:none/*", "produce:", "root", "*", "read:/*"]) {
@@ -183,7 +218,11 @@ describe("a scope", () => {
   });
 
   test("counts in any place of a list, and none at all opens nothing", async () => {
-    const list = ["read:other", "consume:other/*", ...["produce", "consume", "read", "admin"].map((one) => `${one}:none2`)];
+    const list = [
+      "read:other",
+      "consume:other/*",
+      ...["produce", "consume", "read", "admin"].map((one) => `${one}:none2`),
+    ];
     const [with_, without] = await Promise.all([
       sign(claimsFor(...list, "admin:none"), TOKEN_SECRET),
       sign(claimsFor(), TOKEN_SECRET),

@@ -72,7 +72,14 @@ describe("with origins named", () => {
       expect(headers.get("vary")).toBe("Origin");
       const exposed = headers.get("access-control-expose-headers")?.toLowerCase().split(", ");
       expect(exposed).toEqual(
-        expect.arrayContaining(["server-timing", "retry-after", "idempotency-replayed", "x-request-id", "ratelimit", "link"]),
+        expect.arrayContaining([
+          "server-timing",
+          "retry-after",
+          "idempotency-replayed",
+          "x-request-id",
+          "ratelimit",
+          "link",
+        ]),
       );
     }
   });

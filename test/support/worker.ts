@@ -61,7 +61,10 @@ export function startWorker(
   return {
     prefix,
     url: () => running().url,
-    logs: () => running().harness.getLogs().map(({ message }) => message),
+    logs: () =>
+      running()
+        .harness.getLogs()
+        .map(({ message }) => message),
     async fireCron() {
       const { outcome } = await running().harness.getWorker().scheduled({ cron: "* * * * *" });
       return outcome;

@@ -119,9 +119,15 @@ describe("a token is revoked", () => {
 
   test("by its id, at once where that was done, and no other with it", async () => {
     const [one, other] = [await issueOne(), await issueOne()];
-    expect(one).toEqual({ token: expect.any(String), id: expect.stringMatching(/^[0-9a-f-]{36}$/), expiresAt: expect.any(Number) });
+    expect(one).toEqual({
+      token: expect.any(String),
+      id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      expiresAt: expect.any(Number),
+    });
     const statuses = async () =>
-      Promise.all([one, other].map(async ({ token }) => (await worker.call("GET", "/v1/token", undefined, as(token))).status));
+      Promise.all(
+        [one, other].map(async ({ token }) => (await worker.call("GET", "/v1/token", undefined, as(token))).status),
+      );
     expect(await statuses()).toEqual([200, 200]);
     const { id, expiresAt } = one;
     const revoked = await worker.call("POST", "/v1/tokens/revoke", { id, expiresAt });
@@ -135,7 +141,14 @@ describe("a token is revoked", () => {
     const { id } = await issueOne();
     const admin = await issue("admin:*");
     expect((await worker.call("POST", "/v1/tokens/revoke", { id }, admin)).status).toBe(403);
-    for (const body of [{}, { id: "" }, { id: "x".repeat(129) }, { id, expiresAt: -1 }, { id, expiresAt: "1" }, { id, at: 1 }]) {
+    for (const body of [
+      {},
+      { id: "" },
+      { id: "x".repeat(129) },
+      { id, expiresAt: -1 },
+      { id, expiresAt: "1" },
+      { id, at: 1 },
+    ]) {
       const answer = await worker.call("POST", "/v1/tokens/revoke", body);
       expect(answer).toMatchObject({ status: 400, json: { code: "invalid-request" } });
     }
@@ -166,9 +179,15 @@ describe("without TOKEN_SECRET", () => {
   const bare = startWorker();
   test("no token can be issued, revoked or used, and the answer says why", async () => {
     const body = { subject: "x", scope: ["metrics"], expiresInMs: 1_000 };
-    for (const [path, sent] of [["/v1/tokens", body], ["/v1/tokens/revoke", { id: "x" }]] as const) {
+    for (const [path, sent] of [
+      ["/v1/tokens", body],
+      ["/v1/tokens/revoke", { id: "x" }],
+    ] as const) {
       const { status, json } = await bare.call("POST", path, sent);
-      expect([status, json]).toMatchObject([501, { code: "not-available", detail: expect.stringContaining("TOKEN_SECRET") }]);
+      expect([status, json]).toMatchObject([
+        501,
+        { code: "not-available", detail: expect.stringContaining("TOKEN_SECRET") },
+      ]);
     }
     const token = await sign({ exp: 10 ** 10, scope: ["read:*"] }, TOKEN_SECRET, "HS256");
     expect((await bare.call("GET", "/v1/streams", undefined, as(token))).status).toBe(401);
