@@ -173,7 +173,7 @@ function parseOrigins({ CORS_ORIGINS }: Settings, faults: string[]): readonly st
   const origins = CORS_ORIGINS.split(",").map((origin) => origin.trim());
   if (origins.length === 1 && origins[0] === "*") return origins;
   // As a browser writes it: no path, no slash at the end, lower case, no port that goes without saying.
-  if (!origins.every((origin) => /^https?:\/\//.test(origin) && URL.parse(origin)?.origin === origin)) {
+  if (!origins.every((origin) => /^https?:\/\/[^*]+$/.test(origin) && URL.parse(origin)?.origin === origin)) {
     faults.push("CORS_ORIGINS must be origins such as https://app.example.com with commas between, or * alone");
   }
   return origins;

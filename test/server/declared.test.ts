@@ -100,7 +100,8 @@ describe("what every route answers is declared", () => {
       ),
     ).toBe(bodies);
     const { json } = await app.call("POST", "/v1/tokens", { subject: "x", scope: ["metrics"], expiresInMs: 60_000 });
-    expect(await expectAll(403, withHeader("authorization", `Bearer ${json.token}`))).toBe(withToken - 1);
+    // But its own route and that of what any token says of itself.
+    expect(await expectAll(403, withHeader("authorization", `Bearer ${json.token}`))).toBe(withToken - 2);
   });
 
   test("where keys hold something else", async () => {
@@ -114,6 +115,13 @@ describe("what every route answers is declared", () => {
       await own.native.set(`weir:{none}:${key}`, "x");
     }
     await askAll(app, spare);
+    await own.native.set("weir:revoked-tokens", "x");
+    await askAll(app, spare);
+    const { json } = await app.call("POST", "/v1/tokens", { subject: "x", scope: ["read:*"], expiresInMs: 60_000 });
+    const statuses = await askAll(app, ({ headers }) => ({
+      headers: { ...headers, authorization: `Bearer ${json.token}` },
+    }));
+    expect(statuses.get("listStreams")).toBe(503);
   });
 
   test("where Redis is full, or gone", async () => {
