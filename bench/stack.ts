@@ -59,6 +59,7 @@ export async function startStack(dir: string, versions: readonly Version[]): Pro
       UPSTASH_REDIS_REST_URL: url,
       UPSTASH_REDIS_REST_TOKEN: REST_TOKEN,
       ROOT_TOKEN: TOKEN,
+      REQUEST_LOG: "off",
     };
     const servers: Server[] = [];
     for (const version of versions) {
@@ -84,7 +85,7 @@ export async function startStack(dir: string, versions: readonly Version[]): Pro
       inspectedNode: async (inspectorPort) => {
         const [version] = versions;
         if (version === undefined) throw new Error("there is no version to profile");
-        const env = { REDIS_URL: redis.url, ROOT_TOKEN: TOKEN, KEY_PREFIX: "inspected:" };
+        const env = { REDIS_URL: redis.url, ROOT_TOKEN: TOKEN, KEY_PREFIX: "inspected:", REQUEST_LOG: "off" };
         const inspect = [`--inspect=127.0.0.1:${inspectorPort}`, "--inspect-publish-uid=http"];
         const { port, stop } = await startNode(version.root, env, inspect);
         stops.push(stop);
@@ -113,7 +114,7 @@ async function startServers(
   restSettings: Readonly<Record<string, string>>,
   stops: (() => Promise<void>)[],
 ): Promise<Server[]> {
-  const tcpSettings = { REDIS_URL: redisUrl, ROOT_TOKEN: TOKEN };
+  const tcpSettings = { REDIS_URL: redisUrl, ROOT_TOKEN: TOKEN, REQUEST_LOG: "off" };
   const suffix = `${version.label.replace(/[^A-Za-z0-9._-]/g, "-")}:`;
   const servers: Server[] = [];
   const started = (runtime: Runtime, prefix: string, { port, pid, stop }: Program & { readonly port: number }) => {

@@ -1,13 +1,18 @@
 import { Hono } from "hono";
+import { createMiddleware } from "hono/factory";
 import { RedisClock } from "../shared/redis/clock.ts";
 import { Redis, type Usage } from "../shared/redis/redis.ts";
+import { Revocations } from "../shared/revocations.ts";
 import { SettingsCache } from "../shared/stream/settings-cache.ts";
-import type { AppEnv, RequestContext } from "./context.ts";
+import type { AppContext, AppEnv, RequestContext } from "./context.ts";
 import type { Host } from "./host.ts";
 import { authenticate } from "./http/auth.ts";
+import { preflightAnswer, shareAnswer } from "./http/cors.ts";
 import type { Route } from "./http/endpoint.ts";
 import { HttpError } from "./http/errors.ts";
-import { problemResponse } from "./http/problem.ts";
+import { knownError, problemResponse } from "./http/problem.ts";
+import { limitCaller } from "./http/rate-limit.ts";
+import { logRequest, requestIdOf } from "./http/request-log.ts";
 import { apiDocument } from "./openapi.ts";
 import { alertRoutes } from "./routes/alerts.ts";
 import { consumeRoutes } from "./routes/consume.ts";
@@ -47,6 +52,11 @@ const ROUTES: readonly Route[] = [
   ...referenceRoutes(() => apiDocument(ROUTES)),
 ];
 
+/** Monitors ask for it all the time; what is served without settings is not logged either. */
+const NOT_LOGGED = "/readyz";
+/** Webhooks come from servers: no page has to send one. */
+const NOT_SHARED = "/hooks/";
+
 /**
  * Makes the HTTP app.
  * @param now the clock, in Unix milliseconds
@@ -54,6 +64,7 @@ const ROUTES: readonly Route[] = [
 export function createApp(host: Host, now: () => number = Date.now): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   const cache = new SettingsCache(now);
+  const revocations = new Revocations(now);
   const clock = new RedisClock();
   const webhooks = new WebhookMemory(now);
   const isStatic = new Set(ROUTES.filter(({ isPublic }) => isPublic === "static").map(pathOf));
@@ -61,32 +72,61 @@ export function createApp(host: Host, now: () => number = Date.now): Hono<AppEnv
   app.onError((error, c) => {
     // Served without a context: what needs neither settings nor Redis.
     const context: RequestContext | undefined = c.var.context;
-    return problemResponse(context?.redis.explain(error) ?? error, { path: c.req.path, repeat: c.var.repeat });
+    return problem(c, context?.redis.explain(error) ?? error);
   });
   app.use(async (c, next) => {
+    c.set("requestId", requestIdOf(c));
     await next();
     // Not c.header(): once the answer is made, that would copy it as a stream.
     const { headers } = c.res;
+    headers.set("x-request-id", c.var.requestId);
     headers.set("x-content-type-options", "nosniff");
     // Payloads, tokens, figures of now. The pages, which are the same for all, say for how long they may be kept.
     if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
   });
   app.use(async (c, next) => {
     if (isStatic.has(c.req.path)) return next();
+    const startedMs = performance.now();
     const { config, connection, end } = host.begin(c.env);
     const redis = new Redis(connection);
     const runReaper = () => host.runReaper(config, redis, now());
-    c.set("context", { config, redis, cache, clock, webhooks, now, runReaper });
+    c.set("context", { config, redis, cache, revocations, clock, webhooks, now, runReaper });
     await next();
     if (redis.usage.roundTrips > 0) c.res.headers.set("server-timing", serverTiming(redis.usage));
     await end();
+    if (config.requestLog && c.req.path !== NOT_LOGGED) logRequest(c, startedMs);
   });
-  app.use("/v1/*", authenticate);
-  app.use("/metrics", authenticate);
+  app.use(shareWithPages);
+  app.use("/v1/*", authenticate, limitRate);
+  app.use("/metrics", authenticate, limitRate);
   for (const route of ROUTES) app.on(route.method.toUpperCase(), pathOf(route), (c) => route.handle(c));
-  app.notFound((c) => problemResponse(noSuchRoute(app, c.req.method, c.req.path), { path: c.req.path }));
+  app.notFound((c) => problem(c, noSuchRoute(app, c.req.method, c.req.path)));
   return app;
 }
+
+/** An error as an answer, its code noted for the log. */
+function problem(c: AppContext, error: unknown): Response {
+  const known = knownError(error);
+  const { requestId, repeat } = c.var;
+  c.set("errorCode", known.code);
+  return problemResponse(known, { path: c.req.path, repeat, requestId });
+}
+
+/** Answers what a browser asks before it sends a request, which has no token, and lets permitted pages read answers. */
+const shareWithPages = createMiddleware<AppEnv>(async (c, next) => {
+  // Served without a context: pages of Weir's own.
+  const context: RequestContext | undefined = c.var.context;
+  if (context === undefined || c.req.path.startsWith(NOT_SHARED)) return next();
+  const preflight = preflightAnswer(c);
+  if (preflight === undefined) await next();
+  else c.res = preflight;
+  shareAnswer(c);
+});
+
+const limitRate = createMiddleware<AppEnv>(async (c, next) => {
+  await limitCaller(c);
+  return next();
+});
 
 /** A route's path as Hono writes it: `:stream` for `{stream}`. */
 function pathOf({ path }: Route): string {

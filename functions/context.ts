@@ -3,8 +3,11 @@ import type { Config, Settings } from "../shared/config.ts";
 import type { ReaperRun } from "../shared/reaper/runs.ts";
 import type { RedisClock } from "../shared/redis/clock.ts";
 import type { Redis } from "../shared/redis/redis.ts";
+import type { Revocations } from "../shared/revocations.ts";
 import type { SettingsCache } from "../shared/stream/settings-cache.ts";
-import type { Caller } from "./http/permissions.ts";
+import type { Caller } from "./http/auth.ts";
+import type { ProblemCode } from "./http/errors.ts";
+import type { RateLimits } from "./http/rate-limit.ts";
 import type { WebhookMemory } from "./webhooks/sources.ts";
 
 /** What a request works with. */
@@ -15,6 +18,8 @@ export interface RequestContext {
   readonly cache: SettingsCache;
   /** What is known of webhook sources. */
   readonly webhooks: WebhookMemory;
+  /** Which access tokens are revoked, as this isolate knows it. */
+  readonly revocations: Revocations;
   /** Redis' time, as this isolate knows it. */
   readonly clock: RedisClock;
   /** The clock, in Unix milliseconds. */
@@ -25,10 +30,14 @@ export interface RequestContext {
 
 /** Hono's types for the app. */
 export interface AppEnv {
-  Bindings: Settings;
+  Bindings: Settings & RateLimits;
   Variables: {
+    /** Names the request in its answer and in the log. */
+    requestId: string;
     context: RequestContext;
     caller: Caller;
+    /** Of the error that was answered. */
+    errorCode: ProblemCode;
     /** What repeating this request means; see `Endpoint`. */
     repeat: string | undefined;
   };

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import samples from "./docs/samples.json" with { type: "json" };
-import { type EndpointAnswer, permissionOf, type Route } from "./http/endpoint.ts";
+import { type EndpointAnswer, permissionOf, type Route, scopesOf } from "./http/endpoint.ts";
 import { ERROR_CODES, type ProblemCode } from "./http/errors.ts";
 import { once } from "./http/once.ts";
 import { settledSchema } from "./http/settled-schema.ts";
@@ -27,8 +27,10 @@ export interface Operation {
   readonly operationId: string;
   readonly tags: readonly string[];
   readonly summary: string;
-  readonly description?: string;
+  readonly description: string;
   readonly security: readonly { readonly [scheme: string]: readonly string[] }[];
+  /** The scopes of which an access token needs one, with the path's parameters in them. */
+  readonly "x-weir-scopes"?: readonly string[];
   readonly parameters?: readonly Parameter[];
   readonly requestBody?: { readonly description?: string; readonly required?: boolean; readonly content: Content };
   readonly responses: { readonly [status: string]: Answer };
@@ -60,7 +62,7 @@ export interface Schemas {
 /** JSON Schema 2020-12, as zod writes it. */
 export type Schema = z.core.JSONSchema.JSONSchema;
 
-const TOKEN_ERRORS: readonly ProblemCode[] = ["unauthenticated", "forbidden"];
+const TOKEN_ERRORS: readonly ProblemCode[] = ["unauthenticated", "forbidden", "rate-limited"];
 
 /** Errors of every route that needs settings or Redis, with a token or without. */
 const HOST_ERRORS: readonly ProblemCode[] = ["internal-error", "misconfigured", "redis-unavailable"];
@@ -138,14 +140,32 @@ function operationOf(route: Route, schemas: Components): Operation {
     operationId,
     tags: [tag],
     summary,
-    ...(description === undefined ? {} : { description }),
-    // Since OpenAPI 3.1 this lists the roles that a bearer token must have.
-    security: route.isPublic === undefined ? [{ token: [permissionOf(route)] }] : [],
+    description: [description, accessInWords(route)].filter((words) => words !== undefined).join(" "),
+    ...accessTo(route),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(hasBody(endpoint)
       ? { requestBody: { description: body.limits, required: true, content: requestContent(endpoint, schemas) } }
       : {}),
     responses: { ...successes(endpoint, schemas), ...problems(route, endpoint, schemas) },
+  };
+}
+
+function accessInWords(route: Route): string {
+  if (route.isPublic !== undefined) return "Public: no token needed.";
+  const permission = route.asks ?? permissionOf(route);
+  if (permission === "root") return "Needs the root token.";
+  const scopes = scopesOf(route).map((scope) => `\`${scope}\``);
+  return `Needs the root token, or ${permission === "any" ? "any access token" : `an access token for ${scopes.join(" or ")}`}.`;
+}
+
+/** Since OpenAPI 3.1 `security` lists the roles that a bearer token must have; what each is about has no place there. */
+function accessTo(route: Route): Pick<Operation, "security" | "x-weir-scopes"> {
+  if (route.isPublic !== undefined) return { security: [] };
+  const permission = route.asks ?? permissionOf(route);
+  const scopes = scopesOf(route);
+  return {
+    security: [{ token: permission === "any" ? [] : [permission] }],
+    ...(scopes.length === 0 ? {} : { "x-weir-scopes": scopes }),
   };
 }
 

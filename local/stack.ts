@@ -73,7 +73,13 @@ async function start(options: StackOptions, parts: Parts): Promise<Stack> {
     options.signal?.throwIfAborted();
   }
   const { dir, port, log, signal, health = HEALTH_DEFAULTS } = options;
-  const vars = { ...options.vars, ...backendVars(redisUrl, parts.upstash), ROOT_TOKEN: options.rootToken };
+  // On a terminal that would be a flood: whoever wants it sets it.
+  const vars = {
+    REQUEST_LOG: "off",
+    ...options.vars,
+    ...backendVars(redisUrl, parts.upstash),
+    ROOT_TOKEN: options.rootToken,
+  };
   const worker = await startWorker({ dir, port, vars, log, ...(signal && { signal }) });
   parts.worker = worker;
   parts.ticker = startTicker({ workerUrl: worker.url, intervalMs: options.reaperIntervalMs, log });

@@ -109,6 +109,7 @@ async function verifyUpstash({ url, token }: Target): Promise<boolean> {
       UPSTASH_REDIS_REST_TOKEN: token,
       ROOT_TOKEN: rootToken,
       KEY_PREFIX: prefix,
+      REQUEST_LOG: "off",
     };
     const server = await startServer(env, { host: "127.0.0.1", port: 0, reaperIntervalMs: 3_600_000 });
     const isWell = await verifyWeir(server.url, rootToken).finally(() => server.stop());

@@ -50,7 +50,9 @@ function launch({ dir, port, vars, log }: WorkerOptions, envFile: string): Runni
   // Not the shim in .bin, which would leave workerd behind when it is killed.
   const wrangler = join(ROOT, "node_modules", "wrangler", "wrangler-dist", "cli.js");
   const args = [wrangler, "dev", "--config", join(ROOT, "wrangler.toml"), "--ip", "127.0.0.1", "--port", String(port)];
-  args.push("--inspector-port", "0", "--show-interactive-dev-session=false", "--log-level", "error");
+  // Below `log`, wrangler keeps what the Worker writes there to itself: the lines of requests.
+  const level = vars.REQUEST_LOG === "on" ? "log" : "error";
+  args.push("--inspector-port", "0", "--show-interactive-dev-session=false", "--log-level", level);
   args.push("--persist-to", join(dir, "wrangler"));
   args.push("--env-file", envFile);
   const program = startProgram(process.execPath, {

@@ -19,6 +19,8 @@ export interface Config {
   readonly rootToken: string;
   /** What access tokens are signed with; undefined: there are none. */
   readonly tokenSecret: string | undefined;
+  /** What they were signed with before, and may be still; never there without the other. */
+  readonly previousTokenSecret: string | undefined;
   /** What every Redis key starts with. */
   readonly keyPrefix: string;
   /** How long one round trip to Redis may take. */
@@ -26,16 +28,32 @@ export interface Config {
   /** After how long without work a consumer that holds nothing is removed. */
   readonly consumerIdleMs: number;
   readonly alerts: AlertSettings;
+  /** The origins whose pages may call; `*` alone: any; none: no page of another origin. */
+  readonly corsOrigins: readonly string[];
+  /** What the deployment's rate limit is, as callers above it are told; undefined: they are told no numbers. */
+  readonly rateLimit: RateLimitPolicy | undefined;
+  /** Whether each request is logged. */
+  readonly requestLog: boolean;
   /** Where providers reach this deployment; undefined: as the request says. */
   readonly publicUrl: string | undefined;
   /** The secrets of webhook sources, by the variable's name. */
   readonly webhookSecrets: ReadonlyMap<string, string>;
 }
 
+/** So many requests in so long. */
+export interface RateLimitPolicy {
+  readonly quota: number;
+  readonly windowS: number;
+}
+
 /** The settings of a deployment: name, default and meaning; the table in docs/configuration.md is checked against this. */
 export const SETTINGS = {
   ROOT_TOKEN: { default: "(none: must be set)", about: "Secret. The bearer token that may do everything." },
   TOKEN_SECRET: { default: "(none)", about: "Secret. Signs access tokens; at least 32 characters." },
+  TOKEN_SECRET_PREVIOUS: {
+    default: "(none)",
+    about: "Secret. The `TOKEN_SECRET` before, while it is rotated: tokens that it signed stay valid.",
+  },
   UPSTASH_REDIS_REST_URL: { default: "(none)", about: "Upstash's REST URL. Wins over `REDIS_URL`." },
   UPSTASH_REDIS_REST_TOKEN: { default: "(none)", about: "Secret. Upstash's REST token." },
   REDIS_URL: { default: "(none)", about: "Secret. `redis://` or `rediss://`, for a Redis over TCP." },
@@ -61,6 +79,15 @@ export const SETTINGS = {
     default: "(as the request says)",
     about: "Where webhooks' providers reach Weir, such as `https://events.example.com`: some sign the URL.",
   },
+  CORS_ORIGINS: {
+    default: "(none)",
+    about: "The origins whose pages may call, such as `https://app.example.com`, with commas between; `*`: any.",
+  },
+  RATE_LIMIT_POLICY: {
+    default: "(none)",
+    about: "What the binding `RATE_LIMIT` is set to, for answers to tell: `100;w=60` is 100 requests in 60 seconds.",
+  },
+  REQUEST_LOG: { default: "on", about: "`on` or `off`: whether each request is logged, as one line." },
 } as const;
 
 /**
@@ -80,7 +107,7 @@ export function parseConfig(env: Settings): Config {
   const config = {
     redis: parseRedis(env, faults),
     rootToken: env.ROOT_TOKEN ?? "",
-    tokenSecret: env.TOKEN_SECRET || undefined,
+    ...parseTokenSecrets(env, faults),
     keyPrefix: env.KEY_PREFIX ?? SETTINGS.KEY_PREFIX.default,
     redisTimeoutMs: parseMs(env, "REDIS_TIMEOUT_MS", 100, 60_000, faults),
     consumerIdleMs: parseMs(env, "CONSUMER_IDLE_MS", 60_000, Number.MAX_SAFE_INTEGER, faults),
@@ -90,15 +117,29 @@ export function parseConfig(env: Settings): Config {
     },
     publicUrl: parsePublicUrl(env, faults),
     webhookSecrets: webhookSecrets(env),
+    corsOrigins: parseOrigins(env, faults),
+    rateLimit: parseRateLimit(env, faults),
+    requestLog: parseSwitch(env, "REQUEST_LOG", faults),
   };
   if (config.rootToken === "") faults.push("ROOT_TOKEN is not set");
   // An Authorization header carries nothing else; a line break at the end would silently lock everybody out.
   else if (!/^[!-~]+$/.test(config.rootToken)) faults.push("ROOT_TOKEN must be visible ASCII without spaces");
-  if ((config.tokenSecret?.length ?? 32) < 32) faults.push("TOKEN_SECRET must have at least 32 characters");
   // Braces would replace the stream's name as hash tag.
   if (!/^[A-Za-z0-9._:-]{0,64}$/.test(config.keyPrefix)) faults.push("KEY_PREFIX must match [A-Za-z0-9._:-]{0,64}");
   if (faults.length > 0) throw new WeirError("misconfigured", faults.join("; "));
   return config;
+}
+
+function parseTokenSecrets(
+  { TOKEN_SECRET, TOKEN_SECRET_PREVIOUS }: Settings,
+  faults: string[],
+): Pick<Config, "tokenSecret" | "previousTokenSecret"> {
+  const secrets = { TOKEN_SECRET, TOKEN_SECRET_PREVIOUS };
+  for (const [name, secret] of Object.entries(secrets)) {
+    if (secret && secret.length < 32) faults.push(`${name} must have at least 32 characters`);
+  }
+  if (TOKEN_SECRET_PREVIOUS && !TOKEN_SECRET) faults.push("TOKEN_SECRET is not set, though TOKEN_SECRET_PREVIOUS is");
+  return { tokenSecret: TOKEN_SECRET || undefined, previousTokenSecret: TOKEN_SECRET_PREVIOUS || undefined };
 }
 
 function parseRedis(env: Settings, faults: string[]): RedisConfig {
@@ -159,6 +200,30 @@ function isWebhookSecret(secret: string): boolean {
   if (base64 === undefined) return false;
   const { length } = atob(base64);
   return length >= 24 && length <= 64;
+}
+
+function parseOrigins({ CORS_ORIGINS }: Settings, faults: string[]): readonly string[] {
+  if (!CORS_ORIGINS) return [];
+  const origins = CORS_ORIGINS.split(",").map((origin) => origin.trim());
+  if (origins.length === 1 && origins[0] === "*") return origins;
+  // As a browser writes it: no path, no slash at the end, lower case, no port that goes without saying.
+  if (!origins.every((origin) => /^https?:\/\/[^*]+$/.test(origin) && URL.parse(origin)?.origin === origin)) {
+    faults.push("CORS_ORIGINS must be origins such as https://app.example.com with commas between, or * alone");
+  }
+  return origins;
+}
+
+function parseRateLimit({ RATE_LIMIT_POLICY }: Settings, faults: string[]): RateLimitPolicy | undefined {
+  if (!RATE_LIMIT_POLICY) return undefined;
+  const [, quota = "", windowS = ""] = /^([1-9]\d{0,8});w=([1-9]\d{0,4})$/.exec(RATE_LIMIT_POLICY) ?? [];
+  if (quota === "") faults.push("RATE_LIMIT_POLICY must be requests and seconds, such as 100;w=60");
+  return { quota: Number(quota), windowS: Number(windowS) };
+}
+
+function parseSwitch(env: Settings, name: "REQUEST_LOG", faults: string[]): boolean {
+  const text = env[name] || SETTINGS[name].default;
+  if (text !== "on" && text !== "off") faults.push(`${name} must be on or off`);
+  return text === "on";
 }
 
 function parseMs(

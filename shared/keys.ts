@@ -66,3 +66,8 @@ export function webhookSourcesKey(prefix: string): string {
 export function webhookStatesKey(prefix: string): string {
   return `${prefix}webhooks:states`;
 }
+
+/** A sorted set: the ids of revoked access tokens, by the time (ms) when each would have ended. */
+export function revokedTokensKey(prefix: string): string {
+  return `${prefix}revoked-tokens`;
+}

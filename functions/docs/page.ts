@@ -92,16 +92,11 @@ ${routes.map((route) => article(schemas, route))}</section>
 
 function article(schemas: Schemas, route: Route): Html {
   const { method, path, operation } = route;
-  const permissions = permissionsOf(operation);
-  const access =
-    permissions.length === 0
-      ? "Public: no token needed."
-      : html`Needs a bearer token that permits <code>${permissions.join(", ")}</code>.`;
   const body = bodyOf(operation);
   const faults = answersOf(operation, 400);
   return html`<article id="${anchor(route)}">
 <h3><a href="#${anchor(route)}"><b>${method}</b> <code>${breakable(path)}</code></a></h3>
-<p><strong>${prose(operation.summary ?? "")}.</strong> ${prose(operation.description ?? "")} ${access}</p>
+<p><strong>${prose(operation.summary ?? "")}.</strong> ${prose(operation.description ?? "")}</p>
 ${parameters(schemas, operation)}
 ${bodyTables(schemas, body)}
 ${operation.requestBody?.description !== undefined && html`<p>${prose(operation.requestBody.description)}</p>`}
@@ -177,16 +172,11 @@ function bodyOf({ requestBody }: Operation): Content {
   return requestBody?.content ?? {};
 }
 
-/** What a token must permit; none for a public route. */
-function permissionsOf({ security = [] }: Operation): string[] {
-  return security.flatMap(({ token = [] }) => token);
-}
-
 /** A command for each media type of the body, or one where there is none. */
 function curlLines(schemas: Schemas, { method, path, operation }: Route, body: Content): string[] {
   const request = [
     `curl ${method === "GET" ? "" : `-X ${method} `}"$WEIR_URL${path}"`,
-    ...(permissionsOf(operation).length === 0 ? [] : [`-H "authorization: Bearer $WEIR_TOKEN"`]),
+    ...(operation.security.length === 0 ? [] : [`-H "authorization: Bearer $WEIR_TOKEN"`]),
   ];
   const bodies = Object.entries(body).map(([type, { schema = {} }]) => [
     `-H "content-type: ${type === "*/*" ? "text/plain" : type}"`,

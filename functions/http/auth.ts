@@ -3,12 +3,33 @@ import { createMiddleware } from "hono/factory";
 import { verify } from "hono/jwt";
 import * as z from "zod";
 import type { Config } from "../../shared/config.ts";
-import type { AppContext, AppEnv } from "../context.ts";
+import type { AppContext, AppEnv, RequestContext } from "../context.ts";
 import { HttpError } from "./errors.ts";
-import { type Caller, mayAccess, type Permission, type Resource } from "./permissions.ts";
+import { once } from "./once.ts";
+import { type Grants, mayAccess, type Permission, type Resource, scopesFor } from "./permissions.ts";
 
-/** The claims of an access token that count. `exp`, which is checked with the signature, must be there. */
-const Claims = z.object({ exp: z.number(), scope: z.array(z.string()) });
+/** What an access token says. */
+export interface AccessToken {
+  /** By which it can be revoked; null in one that Weir did not issue and that has none. */
+  readonly id: string | null;
+  readonly subject: string | null;
+  readonly scope: readonly string[];
+  /** Unix milliseconds. */
+  readonly expiresAt: number;
+}
+
+/** Who calls. */
+export type Caller = "root" | AccessToken;
+
+/** The claims of an access token that count. */
+const claimsSchema = once(() =>
+  z.object({
+    exp: z.number(),
+    scope: z.array(z.string()),
+    sub: z.string().optional(),
+    jti: z.string().optional(),
+  }),
+);
 
 /** Finds out who calls: the holder of the root token, or of an access token that is valid now. */
 export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
@@ -18,14 +39,27 @@ export const authenticate = createMiddleware<AppEnv>(async (c, next) => {
     const got = header === undefined ? "no Authorization header" : "another Authorization header";
     throw new HttpError("unauthenticated", `expected "Authorization: Bearer <token>", got ${got}`);
   }
-  const { config } = c.var.context;
-  c.set("caller", isRootToken(token, config) ? "root" : await readAccessToken(token, config));
+  c.set("caller", await identify(token, c.var.context));
   return next();
 });
 
+/**
+ * Whose token this is.
+ * @throws {HttpError} `unauthenticated`
+ * @throws {WeirError} `redis-unavailable` when it cannot be told whether an access token is revoked
+ */
+export async function identify(token: string, context: RequestContext): Promise<Caller> {
+  const { config, redis, revocations, now } = context;
+  if (isRootToken(token, config)) return "root";
+  const caller = await readAccessToken(token, config);
+  const isOver = caller.expiresAt <= now();
+  if (isOver || (caller.id !== null && (await revocations.has(redis, config.keyPrefix, caller.id)))) throw notValid();
+  return caller;
+}
+
 /** Whether the caller may do this to the stream or group. */
 export function isAuthorized(c: AppContext, permission: Permission, resource: Resource): boolean {
-  return mayAccess(c.var.caller, permission, resource);
+  return mayAccess(grantsOf(c.var.caller), permission, resource);
 }
 
 /**
@@ -34,22 +68,36 @@ export function isAuthorized(c: AppContext, permission: Permission, resource: Re
  */
 export function authorize(c: AppContext, permission: Permission, resource: Resource = c.req.param()): void {
   const { stream, group } = resource;
-  if (mayAccess(c.var.caller, permission, { stream, group })) return;
-  const name = permission === "consume" ? `${stream}/${group}` : stream;
-  const needed = permission === "root" ? "the root token" : `${permission}${name === undefined ? "" : `:${name}`}`;
+  if (mayAccess(grantsOf(c.var.caller), permission, { stream, group })) return;
+  const needed = permission === "root" ? "the root token" : scopesFor(permission, { stream, group }).join(" or ");
   throw new HttpError("forbidden", `this needs ${needed}, which the token does not grant`);
 }
 
-async function readAccessToken(token: string, { tokenSecret }: Config): Promise<Caller> {
-  const refused = new HttpError("unauthenticated", "the token is not valid");
-  if (tokenSecret === undefined) throw refused;
-  const payload: unknown = await verify(token, tokenSecret, "HS256").catch(() => {
-    // Whether the signature, the form or the expiry was wrong is none of the caller's business.
-    throw refused;
-  });
-  const claims = Claims.safeParse(payload);
-  if (!claims.success) throw refused;
-  return claims.data.scope;
+function grantsOf(caller: Caller): Grants {
+  return caller === "root" ? caller : caller.scope;
+}
+
+/** Whether the signature, the form or the expiry was wrong, or the token was revoked, is none of the caller's business. */
+function notValid(): HttpError {
+  return new HttpError("unauthenticated", "the token is not valid");
+}
+
+async function readAccessToken(token: string, config: Config): Promise<AccessToken> {
+  const claims = claimsSchema().safeParse(await verifiedPayload(token, config));
+  if (!claims.success) throw notValid();
+  const { exp, scope, sub = null, jti = null } = claims.data;
+  return { id: jti, subject: sub, scope, expiresAt: Math.floor(exp * 1000) };
+}
+
+/** What the current secret has signed, or the one before; undefined: neither has. */
+async function verifiedPayload(token: string, { tokenSecret, previousTokenSecret }: Config): Promise<unknown> {
+  for (const secret of [tokenSecret, previousTokenSecret]) {
+    if (secret === undefined) continue;
+    // The expiry is looked at by the app's own clock.
+    const payload = await verify(token, secret, { alg: "HS256", exp: false }).catch(() => undefined);
+    if (payload !== undefined) return payload;
+  }
+  return undefined;
 }
 
 /** Compares in a time that tells nothing about the secret but its length. */

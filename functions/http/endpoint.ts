@@ -5,7 +5,7 @@ import { authorize } from "./auth.ts";
 import { mediaTypeOf, parseJson, readText } from "./body.ts";
 import type { ProblemCode } from "./errors.ts";
 import { once } from "./once.ts";
-import type { Permission } from "./permissions.ts";
+import { type Permission, scopesFor } from "./permissions.ts";
 import { type Checked, check, checkBody, checkQuery, invalidRequest } from "./validate.ts";
 
 /** How a route reads its body, and how that is documented. */
@@ -26,6 +26,8 @@ export interface Place {
   readonly isPublic?: true | "static";
   /** What a token must permit. Absent: `read` for GET, `admin` for the others. */
   readonly permission?: Permission;
+  /** With the permission `any`: what the handler then asks for, of a stream that the path does not name. */
+  readonly asks?: Permission;
 }
 
 /** What a route takes, as schemas that check the request and document it, and what it answers. */
@@ -128,6 +130,14 @@ export function streamRoute<Params extends StreamParams, Query extends z.ZodObje
 /** What a token must permit for a route. */
 export function permissionOf({ method, permission }: Place): Permission {
   return permission ?? (method === "get" ? "read" : "admin");
+}
+
+/** The scopes of which a token needs one for a route, with the path's parameters in them; none for those without a choice. */
+export function scopesOf(place: Place): readonly string[] {
+  if (place.isPublic !== undefined) return [];
+  if (place.asks !== undefined) return scopesFor(place.asks, { stream: "{stream}" });
+  const names = (name: string) => (place.path.includes(`{${name}}`) ? `{${name}}` : undefined);
+  return scopesFor(permissionOf(place), { stream: names("stream"), group: names("group") });
 }
 
 /** For routes without path parameters or query. */

@@ -47,6 +47,8 @@ export const ERROR_CODES: Readonly<Record<ProblemCode, { readonly status: number
 export interface HttpErrorOptions extends Pick<WeirErrorOptions, "cause" | "retryAfterS"> {
   /** The methods that the path has, for 405. */
   readonly allow?: readonly string[];
+  /** Further headers of the answer. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** An error of the HTTP layer itself; those of the stream module are {@link WeirError}s. */

@@ -1,16 +1,8 @@
 /** What a caller may do: everything, or what its token's scope names. */
-export type Caller = "root" | readonly string[];
+export type Grants = "root" | readonly string[];
 
-/** What a request needs: by a token's scope, or the root token itself. */
-export type Permission =
-  | "produce"
-  | "consume"
-  | "read"
-  | "admin"
-  | "metrics"
-  | "root"
-  /** Any valid token: the handler decides, by what the request is about. */
-  | "any";
+/** What a request needs: by a token's scope, the root token itself, or any token that is valid. */
+export type Permission = "produce" | "consume" | "read" | "admin" | "metrics" | "root" | "any";
 
 /** What a request is about; both undefined for what concerns all streams. */
 export interface Resource {
@@ -31,7 +23,7 @@ export const SCOPE = new RegExp(
 );
 
 /** Whether a caller may do something. Who may consume as a group may also read all that is below it. */
-export function mayAccess(caller: Caller, permission: Permission, { stream, group }: Resource): boolean {
+export function mayAccess(caller: Grants, permission: Permission, { stream, group }: Resource): boolean {
   if (permission === "any") return true;
   const ofGroup = `${stream}/${group}`;
   if (isPermitted(caller, permission, permission === "consume" ? ofGroup : stream)) return true;
@@ -39,10 +31,27 @@ export function mayAccess(caller: Caller, permission: Permission, { stream, grou
 }
 
 /**
+ * The scopes of which a token needs one, as {@link mayAccess} takes them; none where any token will do, or only the root
+ * token.
+ * @param names how stream and group are called there: in the documentation by the path's parameters
+ */
+export function scopesFor(permission: Permission, { stream, group }: Resource): readonly string[] {
+  if (permission === "any" || permission === "root") return [];
+  const admin = `admin:${stream ?? "*"}`;
+  if (permission === "metrics") return ["metrics", admin];
+  if (permission === "admin") return [admin];
+  const ofGroup = group === undefined ? [] : [`consume:${stream}/${group}`];
+  if (permission === "consume") return [...ofGroup, admin];
+  return permission === "read"
+    ? [`read:${stream ?? "*"}`, ...ofGroup, admin]
+    : [`${permission}:${stream ?? "*"}`, admin];
+}
+
+/**
  * Whether a caller may do something.
  * @param resource the stream, or for `consume` the `stream/group`; undefined for what concerns all streams
  */
-function isPermitted(caller: Caller, permission: Permission, resource: string | undefined): boolean {
+function isPermitted(caller: Grants, permission: Permission, resource: string | undefined): boolean {
   if (caller === "root") return true;
   if (permission === "root") return false;
   return caller.some((scope) => {

@@ -1,10 +1,12 @@
 import { sign } from "hono/jwt";
 import * as z from "zod";
-import { WeirError } from "../../shared/errors.ts";
-import { jsonBody, nothing, type Route, route } from "../http/endpoint.ts";
+import type { RequestContext } from "../context.ts";
+import { jsonBody, noBody, nothing, type Route, route } from "../http/endpoint.ts";
+import { HttpError } from "../http/errors.ts";
 import { SCOPE } from "../http/permissions.ts";
 import { integer, limitedText } from "../http/schemas.ts";
 
+const tag = "Access tokens";
 const MAX_LIFE_MS = 10 * 365 * 24 * 3_600_000;
 
 const Scope = z
@@ -19,11 +21,11 @@ const issueTokenRoute = route(
   { method: "post", path: "/v1/tokens", permission: "root" },
   () => ({
     operationId: "issueToken",
-    tag: "Access tokens",
+    tag,
     summary: "Issue an access token (JWT, HS256)",
     description:
       "`scope` holds `produce:<stream>`, `consume:<stream>/<group>`, `read:<stream>`, `admin:<stream>` and `metrics`; " +
-      "a trailing `*` matches any. It cannot be revoked before it expires, but by another `TOKEN_SECRET`.",
+      "a trailing `*` matches any. Keep `id` and `expiresAt`, which are not secret: the token is revoked by them.",
     params: nothing,
     query: nothing,
     body: jsonBody(
@@ -34,18 +36,91 @@ const issueTokenRoute = route(
       }),
     ),
     answers: {
-      200: { description: "The token", schema: z.object({ token: z.string(), expiresAt: z.int() }) },
+      200: {
+        description: "The token",
+        schema: z.object({ token: z.string(), id: z.string(), expiresAt: z.int() }),
+      },
     },
-    errors: [],
+    errors: ["not-available"],
   }),
   async ({ body, context, c }) => {
-    const { tokenSecret } = context.config;
-    if (tokenSecret === undefined) throw new WeirError("misconfigured", "TOKEN_SECRET is not set");
+    const secret = tokenSecret(context);
     // A JWT's times are whole seconds.
     const exp = Math.floor((context.now() + body.expiresInMs) / 1000);
-    const claims = { sub: body.subject, jti: crypto.randomUUID(), exp, scope: body.scope };
-    return c.json({ token: await sign(claims, tokenSecret, "HS256"), expiresAt: exp * 1000 });
+    const id = crypto.randomUUID();
+    const token = await sign({ sub: body.subject, jti: id, exp, scope: body.scope }, secret, "HS256");
+    return c.json({ token, id, expiresAt: exp * 1000 });
   },
 );
 
-export const tokenRoutes: readonly Route[] = [issueTokenRoute];
+const revokeTokenRoute = route(
+  { method: "post", path: "/v1/tokens/revoke", permission: "root" },
+  () => ({
+    operationId: "revokeToken",
+    repeat: "repeating it is safe",
+    tag,
+    summary: "Revoke an access token: refused everywhere within 10 seconds",
+    description:
+      "By the `id` that issuing it answered (`jti` in the token). With its `expiresAt` the revocation is forgotten a day " +
+      "after that; without one it is kept for as long as any token may live. At most 10,000 are kept at once (409).",
+    params: nothing,
+    query: nothing,
+    body: jsonBody(
+      z.strictObject({
+        id: limitedText(1, 128),
+        expiresAt: integer(0, Number.MAX_SAFE_INTEGER)
+          .optional()
+          .meta({ description: "When the token ends by itself, as issuing it answered: not earlier" }),
+      }),
+    ),
+    answers: { 204: { description: "It is revoked" } },
+    errors: ["not-available", "conflict", "outcome-unknown", "redis-full"],
+  }),
+  async ({ body, context, c }) => {
+    tokenSecret(context);
+    const { redis, config, revocations, now } = context;
+    const endsAtMs = body.expiresAt ?? now() + MAX_LIFE_MS;
+    await revocations.revoke(redis, config.keyPrefix, { id: body.id, endsAtMs });
+    return c.body(null, 204);
+  },
+);
+
+const getTokenRoute = route(
+  { method: "get", path: "/v1/token", permission: "any" },
+  () => ({
+    operationId: "getToken",
+    tag,
+    summary: "What the caller's own token permits",
+    description: "Of the root token `scope` is `root`, which permits everything; it has no subject and no end.",
+    params: nothing,
+    query: nothing,
+    body: noBody,
+    answers: {
+      200: {
+        description: "What it says",
+        schema: z.object({
+          subject: z.string().nullable(),
+          scope: z.array(z.string()),
+          expiresAt: z.int().nullable(),
+        }),
+      },
+    },
+    errors: [],
+  }),
+  ({ c }) => {
+    const { caller } = c.var;
+    if (caller === "root") return c.json({ subject: null, scope: ["root"], expiresAt: null });
+    const { subject, scope, expiresAt } = caller;
+    return c.json({ subject, scope, expiresAt });
+  },
+);
+
+/** @throws {HttpError} `not-available` where there are no access tokens */
+function tokenSecret({ config }: RequestContext): string {
+  if (config.tokenSecret === undefined) {
+    throw new HttpError("not-available", "access tokens need the secret TOKEN_SECRET, which is not set");
+  }
+  return config.tokenSecret;
+}
+
+export const tokenRoutes: readonly Route[] = [issueTokenRoute, revokeTokenRoute, getTokenRoute];

@@ -8,6 +8,7 @@ import type { AppContext, RequestContext } from "../context.ts";
 import { readBytes } from "../http/body.ts";
 import { HttpError } from "../http/errors.ts";
 import { publicUrlOf } from "../http/public-url.ts";
+import { limitWebhooks } from "../http/rate-limit.ts";
 import { answerHandshake, type PlainAnswer } from "./handshakes.ts";
 import { type Secrets, secretFault } from "./keys.ts";
 import { identityOf, type Mapping, toMessage } from "./mapping.ts";
@@ -23,7 +24,8 @@ const RETRY_AFTER_S = 60;
 
 /**
  * Takes what comes to `/hooks/{source}`, and answers as the provider expects.
- * @throws {HttpError} `not-found`, `method-not-allowed`, `bad-signature`, `stale-webhook`, `not-available` without a secret
+ * @throws {HttpError} `not-found`, `rate-limited`, `method-not-allowed`, `bad-signature`, `stale-webhook`, `not-available` without
+ *   a secret
  * @throws {WeirError} `payload-too-large`, `misconfigured`; `redis-unavailable` for whatever the provider should come again
  */
 export async function receive(c: AppContext): Promise<Response> {
@@ -41,6 +43,7 @@ export async function receive(c: AppContext): Promise<Response> {
 
 async function receiveFor(c: AppContext, source: WebhookSource): Promise<Response> {
   const { context } = c.var;
+  await limitWebhooks(c, source.name);
   const mapping = mappingOf(source);
   const request = await asWebhook(c);
   const secrets = secretsOf(context.config, source.name);
@@ -124,7 +127,7 @@ function toResponse({ status, headers, body }: PlainAnswer): Response {
 
 /** What a source's owner wants to know of. Where Redis is away there is nobody to be told. */
 function isWorthNoting(error: unknown): error is WeirError | HttpError {
-  if (error instanceof HttpError) return error.code !== "method-not-allowed";
+  if (error instanceof HttpError) return error.code !== "method-not-allowed" && error.code !== "rate-limited";
   return error instanceof WeirError && error.code !== "redis-unavailable" && error.code !== "outcome-unknown";
 }
 

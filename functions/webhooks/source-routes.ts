@@ -129,15 +129,15 @@ async function answerWithState(source: WebhookSource, context: RequestContext, u
 }
 
 const putSourceRoute = route(
-  { method: "put", path, permission: "any" },
+  { method: "put", path, permission: "any", asks: "admin" },
   () => ({
     operationId: "putWebhookSource",
     repeat: "repeating it is safe: it sets the same again",
     tag,
     summary: "Make a webhook source, or change its settings",
     description:
-      "Needs the root token, or `admin` of the stream. What is absent stays as it is, null goes back to the default. The secret " +
-      "is a setting of the deployment; `secretName` names it.",
+      "What is absent stays as it is, null goes back to the default. The secret is a setting of the deployment; `secretName` " +
+      "names it. The token is asked of the source's stream.",
     params: SourceParams,
     query: nothing,
     body: jsonBody(sourceSettings(), MAX_SETTINGS_BYTES),
@@ -178,12 +178,12 @@ const listSourcesRoute = route(
 );
 
 const getSourceRoute = route(
-  { method: "get", path, permission: "any" },
+  { method: "get", path, permission: "any", asks: "read" },
   () => ({
     operationId: "getWebhookSource",
     tag,
     summary: "Look at a webhook source",
-    description: "Needs `read` of its stream.",
+    description: "The token is asked of the source's stream.",
     params: SourceParams,
     query: nothing,
     body: noBody,
@@ -198,13 +198,13 @@ const getSourceRoute = route(
 );
 
 const deleteSourceRoute = route(
-  { method: "delete", path, permission: "any" },
+  { method: "delete", path, permission: "any", asks: "admin" },
   () => ({
     operationId: "deleteWebhookSource",
     repeat: "repeating it is safe: 404 means that it is gone",
     tag,
     summary: "Delete a webhook source; its stream stays",
-    description: "Needs the root token, or `admin` of its stream.",
+    description: "The token is asked of the source's stream.",
     params: SourceParams,
     query: nothing,
     body: noBody,
@@ -220,13 +220,13 @@ const deleteSourceRoute = route(
 );
 
 const verifyAgainRoute = route(
-  { method: "post", path: `${path}/verify`, permission: "any" },
+  { method: "post", path: `${path}/verify`, permission: "any", asks: "read" },
   () => ({
     operationId: "verifyWebhook",
     tag,
     summary: "Verify a stored message again, by its own bytes and headers, whatever its age",
     description:
-      "Needs `read` of the stream. `secret` says which one verified it: rotate only once none needs the previous one.",
+      "The token is asked of the source's stream, and of the one that is named. `secret` says which one verified it: rotate only once none needs the previous one.",
     params: SourceParams,
     query: nothing,
     body: jsonBody(

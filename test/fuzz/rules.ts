@@ -36,9 +36,10 @@ export function placeOf(api: Api, { method, target }: FuzzRequest): Pick<Exchang
 
 /** A token that is no token, or that does not grant this, gets nobody in. */
 const needsToken: Rule = ({ request: { token }, answer: { status }, operation, names }) => {
-  const [permission] = operation?.security.flatMap(({ token }) => token ?? []) ?? [];
-  if (permission === undefined || token === undefined) return [];
+  if (operation === undefined || operation.security.length === 0 || token === undefined) return [];
   if (isRefused(token)) return status === 401 ? [] : [{ rule: "needs a token", detail: `${token}: ${status}` }];
+  const [permission] = operation.security.flatMap(({ token }) => token ?? []);
+  if (permission === undefined) return status === 403 ? [{ rule: "any token will do", detail: `${token}: 403` }] : [];
   if (permits(token, permission, names) || status === 403) return [];
   return [{ rule: "needs a token that grants it", detail: `${token} for ${permission}: ${status}` }];
 };

@@ -49,6 +49,8 @@ export async function startTarget(place: Place, transport: Transport): Promise<T
     ROOT_TOKEN,
     TOKEN_SECRET,
     KEY_PREFIX: PREFIX,
+    // The last lines that it logs are to be its faults.
+    REQUEST_LOG: "off",
     ...(transport === "tcp"
       ? { REDIS_URL: redis.url }
       : { UPSTASH_REDIS_REST_URL: upstash.url, UPSTASH_REDIS_REST_TOKEN: upstash.token }),

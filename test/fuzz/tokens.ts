@@ -59,7 +59,12 @@ export function permits(
 /** The Authorization headers of each kind; undefined: none is sent. */
 export async function makeTokens(): Promise<(kind: TokenKind) => string | undefined> {
   const inAnHour = Math.floor(Date.now() / 1000) + 3_600;
-  const claims = (scope: readonly string[], exp = inAnHour) => ({ sub: "fuzzer", jti: "1", exp, scope });
+  const claims = (scope: readonly string[], exp = inAnHour) => ({
+    sub: "fuzzer",
+    jti: "token-of-the-fuzzer",
+    exp,
+    scope,
+  });
   const headers = new Map<TokenKind, string>([
     ["root", `Bearer ${ROOT_TOKEN}`],
     ["wrong", `Bearer ${ROOT_TOKEN}x`],

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { freePort } from "../../local/ports.ts";
 import { type Stack, startStack } from "../../local/stack.ts";
 import { type TemporaryFolder, temporaryFolder } from "../support/folder.ts";
+import { eventually } from "../support/wait.ts";
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -19,14 +20,17 @@ afterEach(async () => {
   await folder.remove();
 });
 
-async function start(vars: Record<string, string> = {}): Promise<Stack> {
+async function start(
+  vars: Record<string, string> = {},
+  log: (line: string) => unknown = () => undefined,
+): Promise<Stack> {
   stack = await startStack({
     dir: folder.dir,
     port: await freePort(),
     rootToken: "root-token-of-the-stack-test",
     reaperIntervalMs: 60_000,
     transport: "rest",
-    log: () => undefined,
+    log,
     vars,
     health: { everyMs: 100, timeoutMs: 1_000, maxFailures: 3 },
   });
@@ -79,6 +83,19 @@ test("settings reach the Worker, and no secret stands on a command line", async 
     expect(line).not.toContain("'secret'");
     expect(line).not.toContain("root-token-of-the-stack-test");
   }
+});
+
+test.each([
+  [undefined, []],
+  ["on", [expect.objectContaining({ route: "/v1/streams", status: 401 })]],
+])("with REQUEST_LOG %s it prints as many lines for a request as that says", async (REQUEST_LOG, expected) => {
+  const lines: string[] = [];
+  const { url } = await start(REQUEST_LOG === undefined ? {} : { REQUEST_LOG }, (line) => lines.push(line));
+  const requests = () => lines.filter((line) => line.startsWith("{")).map((line): unknown => JSON.parse(line));
+  expect((await fetch(`${url}/v1/streams`)).status).toBe(401);
+  if (expected.length > 0) await eventually("the line", async () => requests().length > 0);
+  await stack?.stop();
+  expect(requests()).toEqual(expected);
 });
 
 describe("the stack says so and does not stay up deaf", () => {

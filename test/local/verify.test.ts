@@ -14,7 +14,7 @@ const TOKEN = "root-token-of-these-tests";
 
 async function serve(): Promise<{ url: string; prefix: string }> {
   const prefix = uniquePrefix();
-  const env = { REDIS_URL: inject("redisUrl"), ROOT_TOKEN: TOKEN, KEY_PREFIX: prefix };
+  const env = { REDIS_URL: inject("redisUrl"), ROOT_TOKEN: TOKEN, KEY_PREFIX: prefix, REQUEST_LOG: "off" };
   const server = await startServer(env, { host: "127.0.0.1", port: 0, reaperIntervalMs: 3_600_000 });
   onTestFinished(() => server.stop());
   return { url: server.url, prefix };

@@ -30,7 +30,14 @@ afterEach(async () => {
 });
 
 function serve(env: Record<string, string | undefined>, cwd = process.cwd()): Run {
-  const settings = { PATH: process.env.PATH, PORT: "0", ROOT_TOKEN, KEY_PREFIX: uniquePrefix(), ...env };
+  const settings = {
+    PATH: process.env.PATH,
+    PORT: "0",
+    ROOT_TOKEN,
+    KEY_PREFIX: uniquePrefix(),
+    REQUEST_LOG: "off",
+    ...env,
+  };
   const child = spawn(process.execPath, ["functions/node.ts"], { env: settings, cwd });
   let text = "";
   for (const stream of [child.stdout, child.stderr]) {

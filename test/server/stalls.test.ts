@@ -19,7 +19,7 @@ const HOSTS: Record<string, Start> = {
     startWorkerd({ UPSTASH_REDIS_REST_URL: own.upstash.url, UPSTASH_REDIS_REST_TOKEN: own.upstash.token }),
   "workerd over TCP": (own) => startWorkerd({ REDIS_URL: own.redis.url }),
   Node: async (own) => {
-    const env = { REDIS_URL: own.redis.url, ROOT_TOKEN: TOKEN };
+    const env = { REDIS_URL: own.redis.url, ROOT_TOKEN: TOKEN, REQUEST_LOG: "off" };
     const server = await startServer(env, { host: "127.0.0.1", port: 0, reaperIntervalMs: 3_600_000 });
     onTestFinished(() => server.stop());
     return server.url;

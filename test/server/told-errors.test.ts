@@ -40,6 +40,7 @@ const WRITES: readonly (Asked & { readonly repeat: RegExp })[] = [
   { method: "DELETE", path: `${GROUP}/consumers/c`, repeat: /404 means that it is gone/ },
   { method: "POST", path: `${GROUP}/dead-letters/redrive`, body: { ids: ["1-1"] }, repeat: /repeating it is safe/ },
   { method: "DELETE", path: `${GROUP}/dead-letters`, body: { ids: ["1-1"] }, repeat: /stays gone/ },
+  { method: "POST", path: "/v1/tokens/revoke", body: { id: "x" }, repeat: /repeating it is safe/ },
 ];
 
 /** These may read first: the groups that the stream has, Redis' time. */

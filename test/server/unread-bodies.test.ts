@@ -9,7 +9,7 @@ interface Got {
 }
 
 test("a body that is refused, whole or while it comes, leaves its connection and its client's next request alone", async () => {
-  const env = { ROOT_TOKEN: "root-token", REDIS_URL: inject("redisUrl"), PORT: "0" };
+  const env = { ROOT_TOKEN: "root-token", REDIS_URL: inject("redisUrl"), PORT: "0", REQUEST_LOG: "off" };
   const settings = parseServerSettings(env);
   if ("faults" in settings) throw new Error(settings.faults.join());
   const server = await startServer(env, settings);

@@ -4,7 +4,12 @@ import { parseConfig } from "../../shared/config.ts";
 import type { Connection } from "../../shared/redis/connection.ts";
 import type { Answer } from "./worker.ts";
 
-const ENV = { ROOT_TOKEN: "root-token-of-the-tests", REDIS_URL: "redis://127.0.0.1:1" };
+const ENV = {
+  ROOT_TOKEN: "root-token-of-the-tests",
+  TOKEN_SECRET: "a-secret-of-the-tests-with-32-characters",
+  REDIS_URL: "redis://127.0.0.1:1",
+  REQUEST_LOG: "off",
+};
 
 export type Call = (
   method: string,

@@ -22,6 +22,8 @@ export interface WorkerUnderTest {
   fireCron(): Promise<string>;
   /** The URL of its own server, for requests that fetch would mend. */
   url(): URL;
+  /** What it has logged so far. */
+  logs(): string[];
 }
 
 /** The settings that make the Worker speak to the tests' Redis. */
@@ -33,17 +35,17 @@ export function workerVars(transport: "rest" | "tcp"): Record<string, string> {
 
 /** The real Worker in workerd, for the tests of the file or `describe` that calls this. */
 export function startWorker(
-  options: { transport?: "rest" | "tcp"; vars?: Record<string, string> } = {},
+  options: { transport?: "rest" | "tcp"; vars?: Record<string, string>; configPath?: string } = {},
 ): WorkerUnderTest {
   const prefix = uniquePrefix();
-  const { transport = "rest", vars } = options;
+  const { transport = "rest", vars, configPath = "wrangler.toml" } = options;
   let harness: ReturnType<typeof createTestHarness> | undefined;
   let url: URL | undefined;
   beforeAll(async () => {
     harness = createTestHarness({
       workers: [
         {
-          configPath: "wrangler.toml",
+          configPath,
           vars: { ...workerVars(transport), ROOT_TOKEN, KEY_PREFIX: prefix, ...vars },
         },
       ],
@@ -59,6 +61,10 @@ export function startWorker(
   return {
     prefix,
     url: () => running().url,
+    logs: () =>
+      running()
+        .harness.getLogs()
+        .map(({ message }) => message),
     async fireCron() {
       const { outcome } = await running().harness.getWorker().scheduled({ cron: "* * * * *" });
       return outcome;

@@ -29,6 +29,8 @@ describe("a deployment's settings", () => {
       consumerIdleMs: 86_400_000,
       alerts: { reaperLateMs: 600_000 },
       webhookSecrets: new Map(),
+      corsOrigins: [],
+      requestLog: true,
     });
   });
 
@@ -51,10 +53,14 @@ describe("a deployment's settings", () => {
       REDIS_TIMEOUT_MS: "soon",
       CONSUMER_IDLE_MS: "0",
       TOKEN_SECRET: "short",
+      TOKEN_SECRET_PREVIOUS: "short too",
       ALERT_WEBHOOK_URL: "hook.invalid",
       ALERT_WEBHOOK_SECRET: "secret",
       REAPER_LATE_MS: "59999",
       PUBLIC_URL: "events.example.com",
+      CORS_ORIGINS: "app.invalid",
+      RATE_LIMIT_POLICY: "many",
+      REQUEST_LOG: "maybe",
     });
     for (const name of Object.keys(SETTINGS).filter((name) => name !== "REDIS_URL")) expect(message).toContain(name);
   });
@@ -179,6 +185,57 @@ describe("a deployment's settings", () => {
   ])("refuse %j as a webhook's secret", (ALERT_WEBHOOK_SECRET) => {
     const message = refusal({ ...GOOD, ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET });
     expect(message).toContain("ALERT_WEBHOOK_SECRET must be");
+  });
+
+  const TOKEN_SECRET = "a secret of the tests, long enough";
+
+  test("take a token secret of before only beside one of now", () => {
+    const both = parseConfig({ ...GOOD, TOKEN_SECRET, TOKEN_SECRET_PREVIOUS: `${TOKEN_SECRET}, before` });
+    expect(both).toMatchObject({ tokenSecret: TOKEN_SECRET, previousTokenSecret: `${TOKEN_SECRET}, before` });
+    const alone = refusal({ ...GOOD, TOKEN_SECRET_PREVIOUS: TOKEN_SECRET });
+    expect(alone).toBe("TOKEN_SECRET is not set, though TOKEN_SECRET_PREVIOUS is");
+    expect(parseConfig({ ...GOOD, TOKEN_SECRET, TOKEN_SECRET_PREVIOUS: "" }).previousTokenSecret).toBeUndefined();
+  });
+
+  test.each([
+    ["*", ["*"]],
+    ["https://app.example.com", ["https://app.example.com"]],
+    ["https://a.example, http://localhost:3000", ["https://a.example", "http://localhost:3000"]],
+    ["", []],
+  ])("take %j as the origins of pages", (CORS_ORIGINS, expected) => {
+    expect(parseConfig({ ...GOOD, CORS_ORIGINS }).corsOrigins).toEqual(expected);
+  });
+
+  test.each([
+    "app.example.com",
+    "https://app.example.com/",
+    "https://app.example.com/path",
+    "https://App.example.com",
+    "https://app.example.com:443",
+    "https://*.example.com",
+    "https://a:b@app.example.com",
+    "*,https://a.example",
+    "https://a.example,",
+    "null",
+    "ftp://a.example",
+  ])("refuse %j as the origins of pages", (CORS_ORIGINS) => {
+    expect(refusal({ ...GOOD, CORS_ORIGINS })).toContain("CORS_ORIGINS");
+  });
+
+  test("take a rate limit's numbers, and refuse what is none", () => {
+    expect(parseConfig({ ...GOOD, RATE_LIMIT_POLICY: "100;w=60" }).rateLimit).toEqual({ quota: 100, windowS: 60 });
+    for (const RATE_LIMIT_POLICY of ["100", "0;w=60", "100;w=0", "100; w=60", "1e3;w=60", "100;w=60\n", "-1;w=1"]) {
+      expect(refusal({ ...GOOD, RATE_LIMIT_POLICY })).toContain("RATE_LIMIT_POLICY");
+    }
+  });
+
+  test("log requests unless they say off", () => {
+    expect(["on", "off", ""].map((REQUEST_LOG) => parseConfig({ ...GOOD, REQUEST_LOG }).requestLog)).toEqual([
+      true,
+      false,
+      true,
+    ]);
+    expect(refusal({ ...GOOD, REQUEST_LOG: "ON" })).toContain("REQUEST_LOG");
   });
 
   test("refuse a webhook without a secret, which nobody could verify", () => {

@@ -52,6 +52,26 @@ function bodyOf(operation: JsonObject): JsonObject {
   return "application/json" in content ? objectAt(content, "application/json", "schema") : {};
 }
 
+/** Told anew from the contract's words. */
+function scopesByContract(method: string, path: string): string[] {
+  const [, stream, below = ""] = /^\/v1\/streams(?:\/(\{stream\})(.*))?$/.exec(path) ?? [];
+  const admin = `admin:${stream ?? "*"}`;
+  // Of the source's stream.
+  if (path === "/v1/webhooks") return [];
+  if (path.startsWith("/v1/webhooks/")) {
+    return [...(method === "get" || path.endsWith("/verify") ? ["read:{stream}"] : []), "admin:{stream}"];
+  }
+  if (path === "/metrics") return ["metrics", admin];
+  if (!path.startsWith("/v1/") || /^\/v1\/tokens?(\/|$)/.test(path)) return [];
+  if (method === "post" && below === "/messages") return ["produce:{stream}", admin];
+  const isOfGroup = below.startsWith("/groups/{group}");
+  const consumes =
+    /\/(consume|settle|doorbell)$/.test(below) || (method === "delete" && /\/consumers\/[^/]+$/.test(below));
+  if (consumes) return ["consume:{stream}/{group}", admin];
+  if (method !== "get") return [admin];
+  return [`read:${stream ?? "*"}`, ...(isOfGroup ? ["consume:{stream}/{group}"] : []), admin];
+}
+
 function isNullableScalar(type: Json | undefined): boolean {
   return Array.isArray(type) && type.includes("null") && !type.includes("object");
 }
@@ -169,14 +189,26 @@ describe("the OpenAPI document", () => {
   });
 
   test("asks for the token on everything under /v1 and on /metrics, and on nothing else, and says what it must permit", () => {
-    const permission = /^(produce|consume|read|admin|metrics|root|any)$/;
+    const permission = /^(produce|consume|read|admin|metrics|root)$/;
+    const isForAny = (path: string) => path === "/v1/token" || path === "/v1/webhooks";
     const schemes = Object.keys(objectAt(api, "components", "securitySchemes"));
     for (const { method, path, operation } of operations) {
       const isGuarded = path.startsWith("/v1/") || path === "/metrics";
-      const expected = isGuarded ? [{ token: [expect.stringMatching(permission)] }] : [];
-      expect(operation.security, `${method} ${path}`).toEqual(expected);
+      const roles = isForAny(path) ? [] : [expect.stringMatching(permission)];
+      expect(operation.security, `${method} ${path}`).toEqual(isGuarded ? [{ token: roles }] : []);
     }
     expect(schemes).toContain("token");
+  });
+
+  test("names the scopes of which an access token needs one, each of them as the contract has it", () => {
+    for (const { method, path, operation } of operations) {
+      expect(operation["x-weir-scopes"] ?? [], `${method} ${path}`).toEqual(scopesByContract(method, path));
+      for (const scope of scopesByContract(method, path)) expect(operation.description).toContain(`\`${scope}\``);
+    }
+    const scopesOf = (path: string, method: string) => objectAt(api, "paths", path, method)["x-weir-scopes"];
+    const group = "/v1/streams/{stream}/groups/{group}";
+    expect(scopesOf(`${group}/consumers/{consumer}`, "delete")).toEqual(["consume:{stream}/{group}", "admin:{stream}"]);
+    expect(scopesOf("/v1/tokens", "post")).toBeUndefined();
   });
 
   test("says what every setting is as long as nothing is set", () => {

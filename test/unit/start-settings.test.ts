@@ -6,9 +6,12 @@ import { SETTINGS } from "../../shared/config.ts";
 const VALUES: Record<string, string> = {
   ROOT_TOKEN: "let-me-in",
   TOKEN_SECRET: "a secret of the tests, long enough",
+  TOKEN_SECRET_PREVIOUS: "a secret of the tests, which was before",
   REDIS_URL: "redis://127.0.0.1:6379",
   KEY_PREFIX: "own:",
   ALERT_WEBHOOK_URL: "https://example.com/hook",
+  CORS_ORIGINS: "https://app.example.com",
+  RATE_LIMIT_POLICY: "100;w=60",
   ALERT_WEBHOOK_SECRET: `whsec_${"A".repeat(32)}`,
   PUBLIC_URL: "https://events.example.com",
 };

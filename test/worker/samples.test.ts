@@ -92,7 +92,10 @@ async function runThrough(): Promise<void> {
   await record("GET", "/");
   await record("GET", "/healthz");
   await record("GET", "/readyz");
-  await record("POST", "/v1/tokens", { subject: "shop", scope: ["produce:orders"], expiresInMs: 86_400_000 });
+  const issued = { subject: "shop", scope: ["produce:orders"], expiresInMs: 86_400_000 };
+  const { id, expiresAt } = await record("POST", "/v1/tokens", issued);
+  await record("POST", "/v1/tokens/revoke", { id, expiresAt });
+  await record("GET", "/v1/token");
 
   await record("PUT", STREAM, { retention: { maxAgeMs: 604_800_000 } });
   await record("PUT", GROUP, { start: "earliest", maxDeliveries: 3, alerts: { deadLetters: 0 } });
@@ -141,7 +144,7 @@ function timeless(value: unknown, name = ""): unknown {
     return 0;
   if (typeof value !== "string") return value;
   if (/^(lease|acks|pollState|token|detail)$/.test(name)) return name;
-  return value.replaceAll(/\b\d{13}(-\d+)?\b/g, "id");
+  return value.replaceAll(/\b(\d{13}(-\d+)?|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\b/g, "id");
 }
 
 beforeAll(async () => {

@@ -111,11 +111,84 @@ describe("a token is refused when", () => {
   });
 });
 
+describe("a token is revoked", () => {
+  const issueOne = async () => {
+    const { json } = await worker.call("POST", "/v1/tokens", { subject: "x", scope: ["read:*"], expiresInMs: 60_000 });
+    return json;
+  };
+
+  test("by its id, at once where that was done, and no other with it", async () => {
+    const [one, other] = [await issueOne(), await issueOne()];
+    expect(one).toEqual({
+      token: expect.any(String),
+      id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      expiresAt: expect.any(Number),
+    });
+    const statuses = async () =>
+      Promise.all(
+        [one, other].map(async ({ token }) => (await worker.call("GET", "/v1/token", undefined, as(token))).status),
+      );
+    expect(await statuses()).toEqual([200, 200]);
+    const { id, expiresAt } = one;
+    const revoked = await worker.call("POST", "/v1/tokens/revoke", { id, expiresAt });
+    expect([revoked.status, revoked.text]).toEqual([204, ""]);
+    expect(await statuses()).toEqual([401, 200]);
+    expect((await worker.call("POST", "/v1/tokens/revoke", { id })).status).toBe(204);
+    expect(await statuses()).toEqual([401, 200]);
+  });
+
+  test("by the root token only, and by what can be an id", async () => {
+    const { id } = await issueOne();
+    const admin = await issue("admin:*");
+    expect((await worker.call("POST", "/v1/tokens/revoke", { id }, admin)).status).toBe(403);
+    for (const body of [
+      {},
+      { id: "" },
+      { id: "x".repeat(129) },
+      { id, expiresAt: -1 },
+      { id, expiresAt: "1" },
+      { id, at: 1 },
+    ]) {
+      const answer = await worker.call("POST", "/v1/tokens/revoke", body);
+      expect(answer).toMatchObject({ status: 400, json: { code: "invalid-request" } });
+    }
+  });
+
+  test("not by anybody else's words: one that was never issued is as good as any", async () => {
+    expect((await worker.call("POST", "/v1/tokens/revoke", { id: "nobody has this" })).status).toBe(204);
+  });
+});
+
+describe("while TOKEN_SECRET is rotated", () => {
+  const before = "a-secret-of-before-with-32-characters-too";
+  const rotating = startWorker({ vars: { TOKEN_SECRET, TOKEN_SECRET_PREVIOUS: before } });
+
+  test("what the secret before has signed is still let in, and new tokens are the new one's", async () => {
+    const claims = { sub: "x", jti: "1", exp: Math.floor(Date.now() / 1000) + 60, scope: ["read:*"] };
+    const statusOf = async (token: string) => (await rotating.call("GET", "/v1/token", undefined, as(token))).status;
+    expect(await statusOf(await sign(claims, before, "HS256"))).toBe(200);
+    expect(await statusOf(await sign(claims, before, "HS512"))).toBe(401);
+    expect(await statusOf(await sign({ ...claims, exp: claims.exp - 120 }, before, "HS256"))).toBe(401);
+    expect(await statusOf(await sign(claims, `${before}x`, "HS256"))).toBe(401);
+    const issued = await rotating.call("POST", "/v1/tokens", { subject: "x", scope: ["read:*"], expiresInMs: 60_000 });
+    expect((await worker.call("GET", "/v1/token", undefined, as(issued.json.token))).status).toBe(200);
+  });
+});
+
 describe("without TOKEN_SECRET", () => {
   const bare = startWorker();
-  test("no token can be issued or used, and the answer says why", async () => {
+  test("no token can be issued, revoked or used, and the answer says why", async () => {
     const body = { subject: "x", scope: ["metrics"], expiresInMs: 1_000 };
-    expect(await bare.call("POST", "/v1/tokens", body)).toMatchObject({ status: 500, json: { code: "misconfigured" } });
+    for (const [path, sent] of [
+      ["/v1/tokens", body],
+      ["/v1/tokens/revoke", { id: "x" }],
+    ] as const) {
+      const { status, json } = await bare.call("POST", path, sent);
+      expect([status, json]).toMatchObject([
+        501,
+        { code: "not-available", detail: expect.stringContaining("TOKEN_SECRET") },
+      ]);
+    }
     const token = await sign({ exp: 10 ** 10, scope: ["read:*"] }, TOKEN_SECRET, "HS256");
     expect((await bare.call("GET", "/v1/streams", undefined, as(token))).status).toBe(401);
   });
