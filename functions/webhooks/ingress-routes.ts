@@ -20,7 +20,13 @@ const anyBody: BodyReader<undefined> = {
   read: async () => ({ value: undefined }),
 };
 
-const ERRORS: readonly ProblemCode[] = ["not-found", "rate-limited", "method-not-allowed", "bad-signature", "not-available"];
+const ERRORS: readonly ProblemCode[] = [
+  "not-found",
+  "rate-limited",
+  "method-not-allowed",
+  "bad-signature",
+  "not-available",
+];
 
 /** A route without a token, of whose request only the provider's scheme can tell what is valid. */
 function openRoute(
