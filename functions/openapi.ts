@@ -116,7 +116,9 @@ export function apiDocument(routes: readonly Route[]): ApiDocument {
     info: {
       title: "Weir",
       version: "1",
-      description: "Durable event streams over HTTP. Times are Unix milliseconds, durations milliseconds.",
+      description:
+        "Durable event streams over HTTP. Times are Unix milliseconds, durations milliseconds. Every answer has an " +
+        "`X-Request-Id`, which the log has too.",
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: "/", description: "The deployment that serves this document" }],
