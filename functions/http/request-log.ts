@@ -46,14 +46,17 @@ function routeOf(c: AppContext): string | undefined {
   return route?.path.replaceAll(/:(\w+)/g, "{$1}");
 }
 
-/** Stream and group; what could not be a name is not logged. */
-function namesIn(route: string, path: string): { readonly stream?: string; readonly group?: string } {
+/** Stream, group and webhook source; what could not be a name is not logged. */
+function namesIn(
+  route: string,
+  path: string,
+): { readonly stream?: string; readonly group?: string; readonly source?: string } {
   const parts = path.split("/");
   const at = (name: string) => {
     const part = decoded(parts[route.split("/").indexOf(`{${name}}`)] ?? "");
     return NAME.test(part) ? { [name]: part } : {};
   };
-  return { ...at("stream"), ...at("group") };
+  return { ...at("stream"), ...at("group"), ...at("source") };
 }
 
 /** "" for what cannot be decoded. */

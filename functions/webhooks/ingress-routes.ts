@@ -71,7 +71,11 @@ const greetWebhookRoute = openRoute(
     query: AnyQuery,
     body: noBody,
     answers: {
-      200: { description: "What the provider asks for", mediaType: "text/plain", orMediaType: "application/json" },
+      200: {
+        description: "What the provider asks for",
+        mediaType: "text/plain",
+        orMediaTypes: { "application/json": z.record(z.string(), z.string()) },
+      },
     },
     errors: ERRORS,
   }),

@@ -1,4 +1,5 @@
 import { readFile, writeFile } from "node:fs/promises";
+import { sign } from "@octokit/webhooks-methods";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { ApiDocument } from "../../functions/openapi.ts";
 import { type Answer, startWorker } from "../support/worker.ts";
@@ -10,8 +11,18 @@ const NDJSON = "application/x-ndjson";
 const EVENT = "application/cloudevents+json";
 const BATCH = "application/cloudevents-batch+json";
 
+const GITHUB_SECRET = "a secret of the samples";
+
 // Over TCP: what the REST endpoint hides depends on its liberties.
-const worker = startWorker({ transport: "tcp", vars: { TOKEN_SECRET: "a secret of the tests, long enough" } });
+const worker = startWorker({
+  transport: "tcp",
+  vars: {
+    TOKEN_SECRET: "a secret of the tests, long enough",
+    WEBHOOK_SECRET_GITHUB: GITHUB_SECRET,
+    WEBHOOK_SECRET_X: "x",
+    PUBLIC_URL: "https://events.example.com",
+  },
+});
 
 interface Sample {
   request?: Record<string, unknown>;
@@ -25,6 +36,7 @@ interface Kept {
   readonly accept?: string;
   /** The media type that it is kept under. */
   readonly as?: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** Sends a request and keeps it, with its answer, under its operation's name. */
@@ -33,9 +45,9 @@ async function record(
   path: string,
   body?: unknown,
   type = JSON_TYPE,
-  { accept = JSON_TYPE, as = type }: Kept = {},
+  { accept = JSON_TYPE, as = type, headers: more = {} }: Kept = {},
 ): Promise<Answer["json"]> {
-  const headers = { "content-type": type, accept };
+  const headers = { "content-type": type, accept, ...more };
   const answer = await worker.call(method, path, body, headers);
   expect(answer.status, `${method} ${path}: ${answer.text}`).toBeLessThan(300);
   const { operationId = "" } = operationAt(method, path.split("?", 1)[0] ?? "") ?? {};
@@ -87,6 +99,27 @@ async function runThroughEvents(): Promise<void> {
   await record("GET", `${messages}/${ids[0]}`, undefined, JSON_TYPE, { accept: EVENT });
 }
 
+/** A webhook of GitHub's, and X's handshake. */
+async function runThroughWebhooks(): Promise<void> {
+  const source = "/v1/webhooks/github";
+  await worker.call("PUT", "/v1/streams/webhooks");
+  await record("PUT", source, { stream: "webhooks", provider: "github", key: { pointer: "/repository/full_name" } });
+  const body = JSON.stringify({ action: "opened", repository: { full_name: "octo/hello" } });
+  const headers = {
+    "x-github-event": "pull_request",
+    "x-github-delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
+    "x-hub-signature-256": await sign(GITHUB_SECRET, body),
+  };
+  await record("POST", "/hooks/github", body, JSON_TYPE, { as: "*/*", headers });
+  await record("GET", "/v1/webhooks");
+  await record("GET", source);
+  const { messages } = (await worker.call("GET", "/v1/streams/webhooks/messages")).json;
+  await record("POST", `${source}/verify`, { id: messages[0].id });
+  await worker.call("PUT", "/v1/webhooks/x", { stream: "webhooks", provider: "x" });
+  await record("GET", "/hooks/x?crc_token=3efb1ad2");
+  await worker.call("DELETE", "/v1/webhooks/x");
+}
+
 /** One pass over the API, as a shop and its mailer would use it. */
 async function runThrough(): Promise<void> {
   await record("GET", "/");
@@ -132,6 +165,7 @@ async function runThrough(): Promise<void> {
   await record("GET", `${STREAM}/retention`);
   await record("POST", `${STREAM}/trim`, { maxLength: 2, exact: true });
   await runThroughEvents();
+  await runThroughWebhooks();
 }
 
 /** A sample less what differs from run to run. */
