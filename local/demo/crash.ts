@@ -38,6 +38,7 @@ export interface CrashOptions {
   readonly batchSize: number;
   readonly keep: number;
   readonly tally: GroupTally;
+  readonly finished: AbortSignal;
   readonly signal: AbortSignal;
 }
 
@@ -56,13 +57,13 @@ export async function crashMidBatch(api: StreamApi, options: CrashOptions, progr
   progress.say(`${group}/${consumer} got ${messages.length}, acknowledged ${done.length}, and never comes back`);
 }
 
-async function firstBatch(api: StreamApi, { group, consumer, batchSize, signal }: CrashOptions): Promise<Batch> {
+async function firstBatch(api: StreamApi, { group, consumer, batchSize, finished, signal }: CrashOptions): Promise<Batch> {
   let pollState: string | undefined;
   // Webhooks come one by one, and it is to die in the middle of many.
-  while ((await api.length()) < batchSize) await pause(20, signal);
+  while (!finished.aborted && (await api.length()) < batchSize) await pause(20, signal);
   for (;;) {
     const batch = await api.consume(group, { consumer, batchSize, pollState });
-    if (batch.messages.length > 0) return batch;
+    if (batch.messages.length > 0 || finished.aborted) return batch;
     pollState = batch.pollState;
     await pause(20, signal);
   }

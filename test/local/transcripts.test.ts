@@ -20,6 +20,11 @@ beforeAll(async () => {
     rootToken: "weir-local",
     transport: "rest" as const,
     log: () => undefined,
+    vars: {
+      WEBHOOK_SECRET_GITHUB: "hush",
+      WEBHOOK_SECRET_STRIPE: "whsec_test",
+      WEBHOOK_SECRET_SLACK: "8f742231b10e8888abcd99yyyzzz85a5",
+    },
   };
   stack = await startStack({ dir, port, ...options });
 });
@@ -51,8 +56,13 @@ async function transcriptIn(page: string): Promise<{ command: string; answer: st
     });
 }
 
-test("the README, getting started and CloudEvents have transcripts", () => {
-  expect(pages.sort()).toEqual(["README.md", "docs/cloudevents.md", "docs/getting-started.md"]);
+test("the README, getting started, CloudEvents and webhooks have transcripts", () => {
+  expect(pages.sort()).toEqual([
+    "README.md",
+    "docs/cloudevents.md",
+    "docs/getting-started.md",
+    "docs/webhooks.md",
+  ]);
 });
 
 test.each(pages)("the transcript of %s answers as it says", async (page) => {
@@ -63,9 +73,10 @@ test.each(pages)("the transcript of %s answers as it says", async (page) => {
   const script = ["shopt -s expand_aliases", ...steps.flatMap(({ command }) => [command, `echo; echo '${mark}'`])].join(
     "\n",
   );
-  const local = script.replaceAll("http://127.0.0.1:8787", stack?.url ?? "");
+  const [told, here] = ["http://127.0.0.1:8787", stack?.url ?? ""];
+  const local = script.replaceAll(told, here);
   const { stdout } = await promisify(execFile)("bash", ["-c", local], { cwd: dir });
-  const answers = stdout.split(mark).map((text) => text.trim());
+  const answers = stdout.replaceAll(here, told).split(mark).map((text) => text.trim());
   for (const [i, { command, answer }] of steps.entries()) {
     // "…" stands for what differs from run to run.
     const pattern = answer
