@@ -20,6 +20,7 @@ import { metricsRoutes } from "./routes/metrics.ts";
 import { pendingRoutes } from "./routes/pending.ts";
 import { reaperRoutes } from "./routes/reaper.ts";
 import { referenceRoutes } from "./routes/reference.ts";
+import { scheduledRoutes } from "./routes/scheduled.ts";
 import { startRoutes } from "./routes/start.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
@@ -30,6 +31,7 @@ const ROUTES: readonly Route[] = [
   ...healthRoutes,
   ...streamRoutes,
   ...messageRoutes,
+  ...scheduledRoutes,
   ...groupRoutes,
   ...consumeRoutes,
   ...pendingRoutes,

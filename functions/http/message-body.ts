@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { type InvalidMember, WeirError } from "../../shared/errors.ts";
-import { isJsonType, type NewMessage } from "../../shared/message.ts";
+import { isJsonType, type NewMessage, type Schedule } from "../../shared/message.ts";
 import { type JsonPlace, mediaTypeOf, parseJson, readText, tooDeepIn } from "./body.ts";
 import { type BodyReader, inWords } from "./endpoint.ts";
 import { MAX_LEVELS, memberText, TooDeep, textsInList } from "./json-text.ts";
@@ -91,7 +91,8 @@ function* linesOf(text: string): Generator<{ line: string; number: number }> {
 
 function toMessage(message: ParsedMessage, dataText: string | undefined): NewMessage {
   const { type, key, attributes, datacontenttype, data, dataBase64 } = message;
-  const common = { type: type ?? undefined, key: key ?? undefined, attributes: attributes ?? undefined };
+  const schedule = scheduleOf(message);
+  const common = { type: type ?? undefined, key: key ?? undefined, attributes: attributes ?? undefined, schedule };
   if (dataBase64 !== undefined) {
     return { ...common, datacontenttype: datacontenttype ?? undefined, data: dataBase64, isBase64: true };
   }
@@ -100,4 +101,9 @@ function toMessage(message: ParsedMessage, dataText: string | undefined): NewMes
   if (stated === undefined || isJsonType(stated)) return { ...common, datacontenttype: stated, data: dataText };
   if (data !== undefined && typeof data !== "string") throw new WeirError("internal-error", "data is not a string");
   return { ...common, datacontenttype: stated, data };
+}
+
+function scheduleOf({ delayMs, deliverAt }: ParsedMessage): Schedule | undefined {
+  if (deliverAt !== undefined) return { deliverAtMs: deliverAt };
+  return delayMs === undefined ? undefined : { delayMs };
 }

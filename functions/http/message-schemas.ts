@@ -1,7 +1,9 @@
 import * as z from "zod";
 import { isBase64, isJsonType, METADATA_PREFIX, RESERVED_FIELDS } from "../../shared/message.ts";
+import { parsePosition } from "../../shared/stream/position.ts";
+import { MAX_DELAY_MS } from "../../shared/stream/schedule-plan.ts";
 import { once } from "./once.ts";
-import { limitedText, STOP } from "./schemas.ts";
+import { integer, limitedText, STOP } from "./schemas.ts";
 
 const MAX_ATTRIBUTES = 64;
 
@@ -61,6 +63,21 @@ const attributes = once(() =>
     }),
 );
 
+/** A time in a body, as Unix milliseconds. */
+const DeliverAt = z
+  .union([z.string(), z.int().min(0).transform(String)])
+  .transform((text, context) => {
+    const position = parsePosition(text);
+    if (position?.kind === "time") return position.ms;
+    context.addIssue({ code: "custom", message: "expected Unix milliseconds or an ISO 8601 time" });
+    return z.NEVER;
+  })
+  .meta({
+    description:
+      "Appended when it is due, never earlier: Unix milliseconds or an ISO 8601 time, up to 30 days ahead. At once where " +
+      "that has passed",
+  });
+
 /** A message in a produce request. `data` is any JSON value; it is stored as the text that it came as. */
 export const newMessageSchema = once(() =>
   z
@@ -83,6 +100,8 @@ export const newMessageSchema = once(() =>
         .nullish()
         .meta({ description: "The media type of the payload. Absent: JSON" }),
       attributes: attributes().nullish(),
+      delayMs: integer(0, MAX_DELAY_MS).optional().meta({ description: "Appended so much later; up to 30 days" }),
+      deliverAt: DeliverAt.optional(),
     })
     // Not superRefine(): it hangs a closure on every value, and V8 keeps the values alive for long.
     .check(({ value: message, issues }) => {
@@ -90,6 +109,15 @@ export const newMessageSchema = once(() =>
       if (has("data") && has("dataBase64")) {
         const path = ["dataBase64"];
         issues.push({ code: "custom", path, message: "expected either data or dataBase64", input: message.dataBase64 });
+      }
+      if (has("delayMs") && has("deliverAt")) {
+        const path = ["deliverAt"];
+        issues.push({
+          code: "custom",
+          path,
+          message: "expected either delayMs or deliverAt",
+          input: message.deliverAt,
+        });
       }
       const { data, datacontenttype } = message;
       if (has("data") && datacontenttype && !isJsonType(datacontenttype) && !Text.safeParse(data).success) {
@@ -126,6 +154,11 @@ export const messageSchema = once(() =>
       producedAt: z.int(),
     })
     .meta({ id: "Message" }),
+);
+
+/** A message that is to be appended later: it has no id and no time of its own yet. */
+export const scheduledMessageSchema = once(() =>
+  messageSchema().omit({ id: true, producedAt: true }).meta({ id: "ScheduledMessage" }),
 );
 
 /** A message that was handed out. */

@@ -25,7 +25,8 @@ const produceRoute = streamRoute(
     summary: "Produce 1 to 1,000 messages, all or nothing",
     description:
       "With an `Idempotency-Key` header a repeat within the stream's `dedupeWindowMs` answers the same ids and " +
-      "`Idempotency-Replayed: true`, and appends nothing. `application/x-ndjson` takes one message a line.",
+      "`Idempotency-Replayed: true`, and appends nothing. `application/x-ndjson` takes one message a line. A message with " +
+      "`delayMs` or `deliverAt` is appended when it is due: its place in `ids` holds its scheduled id, `later~…`.",
     params: StreamParams,
     query: nothing,
     headers: z.object({
@@ -39,7 +40,7 @@ const produceRoute = streamRoute(
   }),
   async ({ stream, body, context, c }) => {
     const key = idempotencyKey(c.req.header("idempotency-key"));
-    const { ids, repeated } = await produce(stream, body, key, context.cache);
+    const { ids, repeated } = await produce(stream, body, key, context.cache, context.now());
     return c.json({ ids }, 201, repeated ? { "idempotency-replayed": "true" } : {});
   },
 );

@@ -2,10 +2,15 @@ import { Buffer } from "node:buffer";
 import { WeirError } from "../errors.ts";
 import { type EncodedMessages, encodeMessages, type NewMessage } from "../message.ts";
 import type { Reply } from "../redis/connection.ts";
+import { type Call, unwrap } from "../redis/redis.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
+import type { ScriptCall } from "../redis/script.ts";
 import { produceScript } from "../scripts/produce.lua.ts";
 import { adoptStream } from "./manage.ts";
 import { unknownStream } from "./missing.ts";
+import { noteLaterDue, notePassing, passingCall } from "./promote.ts";
+import { visitByCalls } from "./registry.ts";
+import { planSchedule, type SchedulePlan } from "./schedule-plan.ts";
 import { STREAM_DEFAULTS } from "./settings.ts";
 import { SettingsCache } from "./settings-cache.ts";
 import type { EventStream } from "./stream.ts";
@@ -20,10 +25,11 @@ export interface Produced {
 }
 
 /**
- * Appends messages in order, all or nothing, in one round trip.
+ * Appends messages in order, all or nothing, in one round trip; those that are scheduled are stored in the same step.
  * @param messages 1 to 1,000
  * @param idempotencyKey a repeat with the same key within the stream's `dedupeWindowMs` appends nothing
  * @param cache spares a look at the settings, a command
+ * @param nowMs this machine's clock, in Unix milliseconds; for what is scheduled only a hint: Redis' own decides
  * @throws {WeirError} `unknown-stream`; `payload-too-large`; `idempotency-mismatch` when the key came with other
  *   messages; `stream-full`; `redis-full`; `outcome-unknown`
  */
@@ -32,41 +38,82 @@ export async function produce(
   messages: readonly NewMessage[],
   idempotencyKey?: string,
   cache = new SettingsCache(),
+  nowMs = Date.now(),
 ): Promise<Produced> {
   const encoded = encodeMessages(messages);
-  const { lengths, short, long, sizes } = encoded;
-  const largestBytes = Math.max(...sizes);
+  const schedule = planSchedule(stream, messages, cache, nowMs);
+  const largestBytes = Math.max(...encoded.sizes);
   const known = cache.stream(stream);
-  const looks = known === undefined || known.isBounded || largestBytes > known.maxMessageBytes;
+  const looks =
+    known === undefined || known.isBounded || largestBytes > known.maxMessageBytes || schedule !== undefined;
+  const args = [
+    looks || idempotencyKey !== undefined ? 1 : 0,
+    largestBytes,
+    known?.maxMessageBytes ?? STREAM_DEFAULTS.maxMessageBytes,
+    STREAM_DEFAULTS.dedupeWindowMs,
+    idempotencyKey === undefined ? "" : await fingerprint(encoded, schedule),
+    JSON.stringify(encoded.lengths),
+    encoded.short,
+  ];
   const { keys } = stream;
-  const call = {
+  const reply = await sendSomewhere({ stream, cache, nowMs, schedule }, () => ({
     script: produceScript,
-    keys:
-      idempotencyKey === undefined ? [keys.stream, keys.config] : [keys.stream, keys.config, keys.once(idempotencyKey)],
-    args: [
-      looks || idempotencyKey !== undefined ? 1 : 0,
-      largestBytes,
-      known?.maxMessageBytes ?? STREAM_DEFAULTS.maxMessageBytes,
-      STREAM_DEFAULTS.dedupeWindowMs,
-      idempotencyKey === undefined ? "" : await fingerprint(encoded),
-      JSON.stringify(lengths),
-      short,
-      ...long,
+    keys: [
+      keys.stream,
+      keys.config,
+      ...(idempotencyKey === undefined ? [] : [keys.once(idempotencyKey)]),
+      ...(schedule?.keys() ?? []),
     ],
-  };
-  let reply = asArray(await stream.redis.send(call));
-  if (reply[0] === "unadopted") {
-    await adoptStream(stream, Date.now());
-    reply = asArray(await stream.redis.send(call));
-  }
-  const [outcome, detail, maxMessageBytes, isBounded] = reply;
+    args: [...args, schedule?.argument() ?? "", ...encoded.long],
+  }));
+  const [outcome, detail, maxMessageBytes, isBounded, laterDueMs] = reply;
   if (looks && outcome === "appended") {
     cache.setStream(stream, { maxMessageBytes: asNumber(maxMessageBytes), isBounded: isBounded === 1 });
+    noteLaterDue(stream, cache, asNumber(laterDueMs));
   }
   if (outcome === "appended" || outcome === "repeated") {
     return { ids: asText(detail).split(" "), repeated: outcome === "repeated" };
   }
-  throw refusal(stream, asText(outcome), detail, sizes);
+  throw refusal(stream, asText(outcome), detail, encoded.sizes);
+}
+
+/** A request that was told to use other buckets so often meets others that fill them faster. */
+const MAX_ATTEMPTS = 8;
+
+interface Sending {
+  readonly stream: EventStream;
+  readonly cache: SettingsCache;
+  readonly nowMs: number;
+  readonly schedule: SchedulePlan | undefined;
+}
+
+/** Sends a produce until its stream is adopted, and its scheduled messages have buckets that they belong into. */
+async function sendSomewhere(sending: Sending, makeCall: () => ScriptCall): Promise<readonly Reply[]> {
+  const { stream, schedule } = sending;
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    const reply = asArray(await sendOnce(sending, makeCall()));
+    if (reply[0] === "unadopted") await adoptStream(stream, Date.now());
+    else if (reply[0] === "elsewhere" && schedule !== undefined) schedule.move(asArray(reply[1]));
+    else return reply;
+  }
+  throw new WeirError(
+    "redis-unavailable",
+    "too many messages are being scheduled for the same hour; nothing was stored",
+    {
+      retryAfterS: 1,
+    },
+  );
+}
+
+/** One round trip: the produce; what the reaper must know of it; and in passing, what is due. */
+async function sendOnce({ stream, cache, nowMs, schedule }: Sending, call: ScriptCall): Promise<Reply> {
+  const passing = passingCall(stream, cache, nowMs);
+  // Behind the script, which must run in its turn: see visitByCalls().
+  const calls: Call[] =
+    schedule === undefined ? [call] : [{ ...call, inTurn: true }, ...visitByCalls(stream, schedule.firstMs)];
+  const outcomes = await stream.redis.pipeline(passing === undefined ? calls : [...calls, passing]);
+  if (passing !== undefined) notePassing(stream, cache, outcomes.at(-1) ?? null, nowMs);
+  return unwrap(outcomes[0] ?? null);
 }
 
 function refusal(stream: EventStream, outcome: string, detail: Reply | undefined, sizes: readonly number[]): WeirError {
@@ -104,7 +151,11 @@ function tooLarge(sizes: readonly number[], limit: number): WeirError {
 }
 
 /** SHA-256 of the messages as they are stored: the same whatever the spacing and media type of the request. */
-async function fingerprint({ lengths, short, long }: EncodedMessages): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", Buffer.from(JSON.stringify([lengths, short, long])));
+async function fingerprint(
+  { lengths, short, long }: EncodedMessages,
+  schedule: SchedulePlan | undefined,
+): Promise<string> {
+  const content = [lengths, short, long, ...(schedule === undefined ? [] : [schedule.wanted])];
+  const digest = await crypto.subtle.digest("SHA-256", Buffer.from(JSON.stringify(content)));
   return Buffer.from(digest).toString("base64url");
 }
