@@ -52,7 +52,7 @@ export async function configureStream(
   const args = [crypto.randomUUID(), ...patchArguments(patch)];
   const configure = {
     script: configureStreamScript,
-    keys: [keys.stream, keys.config, keys.later],
+    keys: [keys.stream, keys.config, keys.later, keys.laterSizes],
     args,
     inTurn: true as const,
   };

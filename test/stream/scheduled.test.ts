@@ -9,6 +9,7 @@ import { decodePromoted, promoteCall } from "../../shared/stream/promote.ts";
 import { forecastRetention } from "../../shared/stream/retention.ts";
 import { cancelScheduled, getScheduled, listScheduled } from "../../shared/stream/scheduled.ts";
 import { SettingsCache } from "../../shared/stream/settings-cache.ts";
+import { openStream } from "../../shared/stream/stream.ts";
 import { failure } from "../support/failure.ts";
 import { ownRedis } from "../support/own-redis.ts";
 import { BOTH_TRANSPORTS, nativeClient, openRedis } from "../support/redis.ts";
@@ -216,8 +217,8 @@ describe("all or nothing:", () => {
   });
 
   test("a full Redis refuses the whole of it, and appends what it has once there is room", async () => {
-    const { redis, native, prefix } = await ownRedis();
-    const stream = await makeStream([]).then(async (made) => ({ ...made, redis, prefix, name: made.name }));
+    const { native, open } = await ownRedis();
+    const stream = { ...openStream(open("tcp"), "weir:", "s"), prefix: "weir:" };
     await configureStream(stream, {}, 0);
     await produce(stream, [later(1, HOUR_MS)]);
     await native.config("SET", "maxmemory", 1);
@@ -557,6 +558,10 @@ describe("a stream that is deleted", () => {
     ["by Weir", (stream: TestStream) => deleteStream(stream)],
     ["by another client, its settings too", ({ keys }: TestStream) => nativeClient().del(keys.stream, keys.config)],
     ["by another client", ({ keys }: TestStream) => nativeClient().del(keys.stream)],
+    [
+      "by another client, all but the messages and their sizes",
+      ({ keys }: TestStream) => nativeClient().del(keys.stream, keys.later, keys.config),
+    ],
     [
       "by another client, the list of buckets too",
       ({ keys }: TestStream) => nativeClient().del(keys.stream, keys.later),
