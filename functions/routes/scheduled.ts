@@ -19,7 +19,7 @@ const ScheduledId = z
   })
   .meta({ description: "The id of a scheduled message, `later~…`" });
 
-const ScheduledParams = z.object({ stream: Name, id: ScheduledId });
+const ScheduledParams = z.object({ stream: Name, scheduledId: ScheduledId });
 
 /** Where a page of scheduled messages ended. */
 const ScheduledCursor = z.string().transform((text, context) => {
@@ -68,7 +68,7 @@ const listScheduledRoute = streamRoute(
 );
 
 const getScheduledRoute = streamRoute(
-  { method: "get", path: `${path}/{id}` },
+  { method: "get", path: `${path}/{scheduledId}` },
   () => ({
     operationId: "getScheduled",
     tag,
@@ -79,11 +79,11 @@ const getScheduledRoute = streamRoute(
     answers: { 200: { description: "The message, and when it is due", schema: scheduledSchema() } },
     errors: ["unknown-stream", "unknown-message", "conflict"],
   }),
-  async ({ stream, params }) => jsonResponse(toJson(await getScheduled(stream, params.id))),
+  async ({ stream, params }) => jsonResponse(toJson(await getScheduled(stream, params.scheduledId))),
 );
 
 const cancelScheduledRoute = streamRoute(
-  { method: "delete", path: `${path}/{id}` },
+  { method: "delete", path: `${path}/{scheduledId}` },
   () => ({
     operationId: "cancelScheduled",
     repeat: "repeating it is safe: 404 means that it is gone, or was appended",
@@ -96,7 +96,7 @@ const cancelScheduledRoute = streamRoute(
     errors: ["unknown-stream", "unknown-message", "conflict", "outcome-unknown"],
   }),
   async ({ stream, params, c }) => {
-    await cancelScheduled(stream, params.id);
+    await cancelScheduled(stream, params.scheduledId);
     return c.body(null, 204);
   },
 );
