@@ -34,6 +34,8 @@ export const later = definePart(
 HOUR_MS = 3600000
 -- What Redis takes for a message beside its payload, about.
 MEMBER_BYTES = 100
+-- The last time that a number tells exactly.
+local MAX_MS = 9007199254740991
 -- Members of one bucket that are read at once.
 local PAGE = 100
 
@@ -103,14 +105,16 @@ end
 -- @return that time, or -1
 local function noteLater(keys, total)
   local first = call('ZRANGE', keys.later, 0, 0, 'WITHSCORES')
-  if first[1] then
-    -- A Redis that is full may refuse it: both are corrected later.
-    try('HSET', keys.config, 'laterDue', first[2], 'scheduled', asMs(math.max(1, total)))
-  else
+  if not first[1] then
     call('HDEL', keys.config, 'laterDue', 'scheduled')
     call('UNLINK', keys.sizes)
+    return -1
   end
-  return tonumber(first[2] or -1)
+  -- Another client may have written any score there.
+  local firstMs = math.max(0, math.min(MAX_MS, tonumber(first[2])))
+  -- A Redis that is full may refuse it: both are corrected later.
+  try('HSET', keys.config, 'laterDue', asMs(firstMs), 'scheduled', asMs(math.max(1, total)))
+  return firstMs
 end
 
 -- Stores messages: each { bucket, dueMs, payload }. All keys were checked.
