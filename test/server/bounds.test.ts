@@ -75,9 +75,14 @@ async function isRefused({ member }: Bound, value: unknown): Promise<boolean> {
   return paths.some((path) => path === name || path.startsWith(`${name}.`));
 }
 
+/** How late a message may be delivered depends on the clock. */
+function isBoundByItself({ name }: ApiMember): boolean {
+  return !/(^|\.)deliverAt$/.test(name);
+}
+
 describe("each bound in the document", () => {
   test("is kept: what lies at it is taken, what lies one beyond it is refused", async () => {
-    const bounds = apiMembers(document).flatMap(boundsOf);
+    const bounds = apiMembers(document).filter(isBoundByItself).flatMap(boundsOf);
     expect(bounds.length).toBeGreaterThan(100);
     const wrong: string[] = [];
     for (const bound of bounds) {

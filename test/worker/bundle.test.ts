@@ -7,8 +7,8 @@ import { expect, test } from "vitest";
 
 // The free plan takes 3 MB. Each KiB costs a cold start about 0.5 ms of CPU: raise this only for a reason. From 175 to 190:
 // releases, deadlines in Redis' time, the lists of what is delayed and where a message is, and losses told. To 205: bounds of
-// every script, incarnations of groups, and cursors of redrive, replay and trim.
-const MAX_GZIP_KIB = 205;
+// every script, incarnations of groups, and cursors of redrive, replay and trim. To 215: scheduled messages, ten of it.
+const MAX_GZIP_KIB = 215;
 
 test("the Worker can be deployed, and its bundle stays small", async () => {
   const outdir = await mkdtemp(join(tmpdir(), "weir-bundle-"));
