@@ -15,15 +15,15 @@ export const SCHEDULED_LATE_MS = 2 * 60_000;
 /** Appends the scheduled messages that are due. A stream without any costs nothing. */
 export function promote(streams: readonly SurveyedStream[], nowMs: number): Step[] {
   return streams.flatMap(({ stream, later: { laterDueMs } }) =>
-    laterDueMs === undefined || laterDueMs > nowMs ? [] : [promoteStep(stream, likelyBuckets(laterDueMs))],
+    laterDueMs === undefined || laterDueMs > nowMs ? [] : [promoteStep(stream, likelyBuckets(laterDueMs), 1)],
   );
 }
 
 /** @param buckets those that hold what is due, as far as that is known */
-function promoteStep(stream: EventStream, buckets: readonly string[]): Step {
+function promoteStep(stream: EventStream, buckets: readonly string[], atOnce: number): Step {
   return {
     stream: stream.name,
-    atOnce: AT_ONCE,
+    atOnce,
     call: promoteCall(stream, buckets, MESSAGES),
     done(reply): StepOutcome {
       const promoted = decodePromoted(reply);
@@ -32,7 +32,10 @@ function promoteStep(stream: EventStream, buckets: readonly string[]): Step {
         reading: lateness(stream, promoted),
         // Another client has deleted what was to be appended, or has put something else there.
         fault: promoted.missing + promoted.unreadable > 0 ? "conflict" : undefined,
-        ...(promoted.more && { next: promoteStep(stream, promoted.buckets) }),
+        // Where a step had its fill, there may be many more.
+        ...(promoted.more && {
+          next: promoteStep(stream, promoted.buckets, promoted.appended < MESSAGES ? 1 : AT_ONCE),
+        }),
       };
     },
   };

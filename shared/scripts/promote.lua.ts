@@ -33,7 +33,6 @@ local settings = call('HMGET', keys.config, 'laterDue', 'scheduled', 'maxMessage
   'unfinished')
 local laterDueMs, total = numberOf(settings[1], -1), numberOf(settings[2], 0)
 local most, maxLength = largestMessage(settings[3], settings[4]), lengthLimit(settings[5], settings[6])
-checkBuckets(keys, {})
 -- The length, for its WRONGTYPE.
 if call('XLEN', stream) == 0 and call('EXISTS', stream) == 0 then return reply({ 0, 0, 0, '-1', '', 0, 0, {} }) end
 local nowMs = redisNowMs(KEYS[3], stream)
@@ -41,6 +40,12 @@ local function dueBuckets() return call('ZRANGEBYSCORE', keys.later, '-inf', asM
 local function answer(appended, more, firstMs, full, missing, unreadable)
   return reply({ nowMs, appended, more and 1 or 0, asMs(firstMs), full or '', missing, unreadable, dueBuckets() })
 end
+
+-- Many steps may be sent at once, and most find nothing left.
+if laterDueMs > nowMs or (laterDueMs < 0 and call('ZCARD', keys.later) == 0) then
+  return reply({ nowMs, 0, 0, asMs(laterDueMs), '', 0, 0, {} })
+end
+checkBuckets(keys, {})
 
 -- Another client has deleted the list of buckets: that of their sizes has their names, and those tell the hour.
 local function restoreList()

@@ -200,7 +200,7 @@ describe("promotion", () => {
     await produceNumbers(other, 4);
     await schedule(other, 3);
     for (const one of [stream, other]) await passTimeOfScheduled(nativeClient(), one, HOUR_MS);
-    const max = { roundTrips: 5, durationMs: 60_000 };
+    const max = { roundTrips: 6, durationMs: 60_000 };
     const first = await runReaper(contextOf(stream), { nowMs: Date.now(), everyStream: true, max });
     expect(first).toMatchObject({ complete: false, backlog: 1, errors: [] });
     expect(first.streams).toContainEqual(expect.objectContaining({ stream: "other", promoted: 3 }));
