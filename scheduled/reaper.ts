@@ -65,7 +65,7 @@ export async function runReaper(context: JobContext, options: ReaperOptions): Pr
   const left = await collector.finish(steps);
   const unfinished = new Set(left.map(({ stream }) => stream));
   const visits = nextVisits(surveyed, nowMs, firingStreams(collector.readings), unfinished);
-  collector.fail(faultOf(await noteVisits(redis, keyPrefix, visits)));
+  collector.fail(faultOf(await noteVisits(redis, keyPrefix, visits, nowMs)));
 
   const backlog = due.length - reached + unfinished.size;
   return conclude(context, collector, new Set(surveyed.map(({ stream }) => stream.name)), {

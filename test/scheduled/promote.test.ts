@@ -140,13 +140,18 @@ describe("a run that has seen a stream before something was scheduled there", ()
     const native = nativeClient();
     await native.zadd(stream.registry, 100, stream.name);
     const visit = { name: stream.name, seenMs: "100" };
-    await noteVisits(stream.redis, stream.prefix, [{ ...visit, atMs: 900 }]);
-    await noteVisits(stream.redis, stream.prefix, [
-      { ...visit, atMs: 1_500 },
-      { name: "gone", seenMs: "100", atMs: 5 },
-    ]);
+    await noteVisits(stream.redis, stream.prefix, [{ ...visit, atMs: 900 }], 0);
+    await noteVisits(
+      stream.redis,
+      stream.prefix,
+      [
+        { ...visit, atMs: 1_500 },
+        { name: "gone", seenMs: "100", atMs: 5 },
+      ],
+      0,
+    );
     expect(await native.zrange(stream.registry, "0", "-1", "WITHSCORES")).toEqual([stream.name, "900"]);
-    await noteVisits(stream.redis, stream.prefix, [{ ...visit, atMs: 700 }]);
+    await noteVisits(stream.redis, stream.prefix, [{ ...visit, atMs: 700 }], 0);
     expect(await visitAt(stream)).toBe(700);
   });
 });
