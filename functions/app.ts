@@ -25,6 +25,7 @@ import { metricsRoutes } from "./routes/metrics.ts";
 import { pendingRoutes } from "./routes/pending.ts";
 import { reaperRoutes } from "./routes/reaper.ts";
 import { referenceRoutes } from "./routes/reference.ts";
+import { scheduledRoutes } from "./routes/scheduled.ts";
 import { startRoutes } from "./routes/start.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
@@ -38,6 +39,7 @@ const ROUTES: readonly Route[] = [
   ...healthRoutes,
   ...streamRoutes,
   ...messageRoutes,
+  ...scheduledRoutes,
   ...sourceRoutes,
   ...ingressRoutes,
   ...groupRoutes,

@@ -1,4 +1,4 @@
-import { WeirError } from "../shared/errors.ts";
+import { type ErrorCode, WeirError } from "../shared/errors.ts";
 import { alertField, type Reading } from "../shared/reaper/alerts.ts";
 import type { GroupUpkeep, StreamUpkeep, UpkeepError } from "../shared/reaper/runs.ts";
 import { type Reply, ReplyError } from "../shared/redis/connection.ts";
@@ -28,6 +28,8 @@ export interface StepOutcome {
   readonly counts?: Partial<Record<GroupCount | StreamCount, number>>;
   /** A figure that it read for alerts. */
   readonly reading?: Reading;
+  /** What it could not do, beside what it did. */
+  readonly fault?: ErrorCode | undefined;
   /** The step to do next for the same thing, if there is more: it begins where this one ended, by what Redis keeps. */
   readonly next?: Step;
 }
@@ -43,7 +45,7 @@ const NO_UPKEEP = {
   deadLettersExpired: 0,
   dropped: 0,
 };
-const NOTHING_TRIMMED = { trimmed: 0, deadLettered: 0, dropped: 0 };
+const NOTHING_DONE = { promoted: 0, trimmed: 0, deadLettered: 0, dropped: 0 };
 
 /** Does the steps of a run's jobs, many a round trip, within one budget; counts what they did, and keeps what went wrong. */
 export class Collector {
@@ -113,9 +115,9 @@ export class Collector {
     );
   }
 
-  /** A row for each stream that was trimmed. */
+  /** A row for each stream that was trimmed, or that scheduled messages were appended to. */
   get streams(): StreamUpkeep[] {
-    return [...this.#streams.values()].filter(({ trimmed }) => trimmed > 0);
+    return [...this.#streams.values()].filter(({ promoted, trimmed }) => promoted + trimmed > 0);
   }
 
   get readings(): Reading[] {
@@ -157,9 +159,10 @@ export class Collector {
       return undefined;
     }
     try {
-      const { counts, reading, next } = step.done(outcome);
+      const { counts, reading, fault, next } = step.done(outcome);
       if (counts !== undefined) this.#count(stream, group, counts);
       if (reading !== undefined) this.read([reading]);
+      if (fault !== undefined) this.fail([{ ...where, code: fault }]);
       return next;
     } catch (error) {
       // What another client wrote must not end the run.
@@ -172,8 +175,8 @@ export class Collector {
 
   #count(stream: string, group: string | undefined, counts: NonNullable<StepOutcome["counts"]>): void {
     if (group === undefined) {
-      const row = this.#streams.get(stream) ?? { stream, ...NOTHING_TRIMMED };
-      this.#streams.set(stream, { stream, ...added(NOTHING_TRIMMED, row, counts) });
+      const row = this.#streams.get(stream) ?? { stream, ...NOTHING_DONE };
+      this.#streams.set(stream, { stream, ...added(NOTHING_DONE, row, counts) });
       return;
     }
     const key = JSON.stringify([stream, group]);

@@ -9,6 +9,7 @@ import { Collector, type Step } from "./collector.ts";
 import { Budget, type JobContext } from "./context.ts";
 import { expireDeadLetters } from "./expire-dead-letters.ts";
 import { noteCounts } from "./note-counts.ts";
+import { promote } from "./promote.ts";
 import { removeIdleConsumers } from "./remove-idle-consumers.ts";
 import { type SurveyedStream, survey } from "./survey.ts";
 import { sweep } from "./sweep.ts";
@@ -33,8 +34,8 @@ export interface ReaperOptions {
 }
 
 /**
- * Runs the scheduled work once over the streams that are due, the one that has waited longest first: counts, trimming,
- * expiry of dead letters, a look at what is watched for alerts, removal of idle consumers, and sweeping. First every stream
+ * Runs the scheduled work once over the streams that are due, the one that has waited longest first: counts, scheduled
+ * messages that are due, trimming, expiry of dead letters, a look at what is watched for alerts, removal of idle consumers, and sweeping. First every stream
  * has one step of each; what is more then takes turns. Every step is atomic by itself, so a run may die anywhere or meet
  * another one. What the budget leaves stays due, behind those that have waited longer.
  * @throws {WeirError} `redis-unavailable` when Redis is not there
@@ -64,7 +65,7 @@ export async function runReaper(context: JobContext, options: ReaperOptions): Pr
   const left = await collector.finish(steps);
   const unfinished = new Set(left.map(({ stream }) => stream));
   const visits = nextVisits(surveyed, nowMs, firingStreams(collector.readings), unfinished);
-  collector.fail(faultOf(await noteVisits(redis, keyPrefix, visits)));
+  collector.fail(faultOf(await noteVisits(redis, keyPrefix, visits, nowMs)));
 
   const backlog = due.length - reached + unfinished.size;
   return conclude(context, collector, new Set(surveyed.map(({ stream }) => stream.name)), {
@@ -93,6 +94,7 @@ async function serve(
   const left = await collector.first([
     // Before trimming, which puts Redis' counts right: they tell what other clients' trims have taken.
     ...noteCounts(surveyed),
+    ...promote(surveyed, nowMs),
     ...trim(surveyed, nowMs),
     ...expireDeadLetters(surveyed, nowMs),
     ...watched.steps,
@@ -111,7 +113,8 @@ function nextVisits(
 ) {
   return surveyed.map((one) => {
     const { name } = one.stream;
-    return { name, atMs: unfinished.has(name) ? nowMs : nextVisitMs(one, nowMs, firing.has(name)) };
+    const atMs = unfinished.has(name) ? nowMs : nextVisitMs(one, nowMs, firing.has(name));
+    return { name, seenMs: one.seenMs, atMs };
   });
 }
 

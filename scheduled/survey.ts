@@ -8,8 +8,10 @@ import { isNoSuchKey } from "../shared/stream/missing.ts";
 import { forgetCall, type RegisteredStream } from "../shared/stream/registry.ts";
 import {
   type AlertThresholds,
+  decodeLaterFacts,
   decodeStreamConfig,
   decodeThresholds,
+  type LaterFacts,
   type StreamConfig,
 } from "../shared/stream/settings.ts";
 import type { EventStream } from "../shared/stream/stream.ts";
@@ -17,7 +19,10 @@ import type { EventStream } from "../shared/stream/stream.ts";
 /** A registered stream as the jobs see it. */
 export interface SurveyedStream {
   readonly stream: EventStream;
+  /** When it was due to be visited, as the registry said. */
+  readonly seenMs: string;
   readonly config: StreamConfig;
+  readonly later: LaterFacts;
   readonly groups: readonly SurveyedGroup[];
 }
 
@@ -54,7 +59,7 @@ export async function survey(
   for (const [i, one] of registered.entries()) {
     const [groups = null, config = null] = outcomes.slice(2 * i, 2 * i + 2);
     const fault = [groups, config].find((outcome) => outcome instanceof ReplyError);
-    if (fault === undefined) surveyed.push(decode(one.stream, unwrap(groups), unwrap(config)));
+    if (fault === undefined) surveyed.push(decode(one, unwrap(groups), unwrap(config)));
     else if (!isNoSuchKey(fault)) errors.push({ stream: one.stream.name, code: asWeirError(fault).code });
     else if (Number(one.dueMs) < nowMs - FORGET_AFTER_MS) forgotten.push(one);
   }
@@ -62,11 +67,13 @@ export async function survey(
   return { surveyed, errors };
 }
 
-function decode(stream: EventStream, groups: Reply, config: Reply): SurveyedStream {
+function decode({ stream, dueMs }: RegisteredStream, groups: Reply, config: Reply): SurveyedStream {
   const hash = asMap(config);
   return {
     stream,
+    seenMs: dueMs,
     config: decodeStreamConfig(hash),
+    later: decodeLaterFacts(hash),
     groups: decodeGroupFacts(groups).map((group) => ({
       ...group,
       lastDeliveredMs: timeOfId(group.lastDeliveredId),

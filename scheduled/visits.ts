@@ -7,11 +7,16 @@ const MINUTE_MS = 60_000;
 const MAX_WAIT_MS = { unwatched: 15 * MINUTE_MS, watched: 5 * MINUTE_MS };
 
 /**
- * When to visit a stream next: at the next run while there is work, else after a quarter of the time for which it has
+ * When to visit a stream next: at the next run while there is work, when a scheduled message is due, else after a quarter of the time for which it has
  * been quiet, up to 15 minutes. So an idle system costs next to nothing, and nothing but that time need be remembered.
  * @param firing whether an alert on one of its groups does
  */
-export function nextVisitMs({ groups, config }: SurveyedStream, nowMs: number, firing: boolean): number {
+export function nextVisitMs(surveyed: SurveyedStream, nowMs: number, firing: boolean): number {
+  const { laterDueMs = Number.POSITIVE_INFINITY } = surveyed.later;
+  return Math.max(nowMs, Math.min(laterDueMs, nextQuietVisitMs(surveyed, nowMs, firing)));
+}
+
+function nextQuietVisitMs({ groups, config }: SurveyedStream, nowMs: number, firing: boolean): number {
   const hasWork = groups.some(
     ({ pending, hasSideStore, consumers }) => pending > 0 || hasSideStore || consumers > CROWD.consumers,
   );

@@ -20,6 +20,14 @@ export interface StreamKeys {
   deadIndex(group: string): string;
   /** A key that lives until a known time, by which scripts tell Redis' time. See `scripts/parts/redis-time.lua.ts`. */
   readonly clock: string;
+  /** A sorted set: the buckets of scheduled messages, by when their first one is due. See `scripts/parts/later.lua.ts`. */
+  readonly later: string;
+  /** A hash: how many messages each bucket holds, and how many bytes. */
+  readonly laterSizes: string;
+  /** A hash: the scheduled messages of one bucket. */
+  laterMessages(bucket: string): string;
+  /** A sorted set: when each of them is due. */
+  laterDue(bucket: string): string;
   /** A string with a time to live: what an Idempotency-Key was answered. */
   once(idempotencyKey: string): string;
   /** A set of integers with a time to live: delivery ids of one webhook source. See `stream/delivery-ids.ts`. */
@@ -37,6 +45,10 @@ export function streamKeys(prefix: string, stream: string): StreamKeys {
     againDue: (group) => `${base}:again-due:${group}`,
     deadIndex: (group) => `${base}:dead-index:${group}`,
     clock: `${base}:clock`,
+    later: `${base}:later`,
+    laterSizes: `${base}:later-sizes`,
+    laterMessages: (bucket) => `${base}:later-messages:${bucket}`,
+    laterDue: (bucket) => `${base}:later-due:${bucket}`,
     once: (idempotencyKey) => `${base}:once:${idempotencyKey}`,
     deliveries: (source, generation, shard) => `${base}:ids:${generation}:${shard}:${source}`,
   };

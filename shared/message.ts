@@ -14,7 +14,12 @@ export interface NewMessage {
   readonly isBase64?: boolean;
   /** Of the attributes of a CloudEvent those that were a number or a boolean, without the `ce-` of the field. */
   readonly ceScalars?: readonly string[];
+  /** Appended when it is due, not at once. */
+  readonly schedule?: Schedule | undefined;
 }
+
+/** When a message is to be appended. */
+export type Schedule = { readonly delayMs: number } | { readonly deliverAtMs: number };
 
 /** Entry fields with a meaning of their own; every other field is an attribute. */
 export const RESERVED_FIELDS: readonly string[] = ["type", "key", "data", "datacontenttype"];
@@ -186,8 +191,17 @@ export function messageJson(id: string, fields: Entry["fields"], delivery?: Deli
   const delivered = delivery === undefined ? "" : `,"deliveries":${delivery.deliveries},"lease":"${delivery.lease}"`;
   // The id's first half is the moment at which Redis took the message.
   const producedAt = id.slice(0, id.indexOf("-"));
-  const before = `{"id":"${id}","type":${jsonTextOrNull(content.type)}${dataMembers(content)}`;
-  return `${before},${attributeMembers(content)},"key":${jsonTextOrNull(content.key)},"producedAt":${producedAt}${delivered}}`;
+  return `{"id":"${id}",${contentMembers(content)},"producedAt":${producedAt}${delivered}}`;
+}
+
+/** The members of a message that has no id yet, as JSON text without braces. */
+export function contentJson(fields: Entry["fields"]): string {
+  return contentMembers(contentOf(fields));
+}
+
+function contentMembers(content: Content): string {
+  const before = `"type":${jsonTextOrNull(content.type)}${dataMembers(content)}`;
+  return `${before},${attributeMembers(content)},"key":${jsonTextOrNull(content.key)}`;
 }
 
 function attributeMembers(content: Content): string {

@@ -7,8 +7,10 @@ import {
   METADATA_PREFIX,
   RESERVED_FIELDS,
 } from "../../shared/message.ts";
+import { parsePosition } from "../../shared/stream/position.ts";
+import { MAX_DELAY_MS } from "../../shared/stream/schedule-plan.ts";
 import { once } from "./once.ts";
-import { limitedText, STOP } from "./schemas.ts";
+import { integer, limitedText, STOP } from "./schemas.ts";
 
 /** An entry's own: a script unpacks them. */
 export const MAX_ATTRIBUTES = 64;
@@ -114,6 +116,21 @@ export function checkPayload<Name extends string>(
   };
 }
 
+/** A time in a body, as Unix milliseconds. */
+const DeliverAt = z
+  .union([z.string(), z.int().min(0).transform(String)])
+  .transform((text, context) => {
+    const position = parsePosition(text);
+    if (position?.kind === "time") return position.ms;
+    context.addIssue({ code: "custom", message: "expected Unix milliseconds or an ISO 8601 time" });
+    return z.NEVER;
+  })
+  .meta({
+    description:
+      "Appended when it is due, never earlier: Unix milliseconds or an ISO 8601 time, up to 30 days ahead. At once where " +
+      "that has passed",
+  });
+
 /** A message in a produce request. `data` is any JSON value; it is stored as the text that it came as. */
 export const newMessageSchema = once(() =>
   z
@@ -127,9 +144,21 @@ export const newMessageSchema = once(() =>
       dataBase64: Base64.optional().meta({ description: "A binary payload, in place of `data`" }),
       datacontenttype: MediaType,
       attributes: attributes().nullish(),
+      delayMs: integer(0, MAX_DELAY_MS).optional().meta({ description: "Appended so much later; up to 30 days" }),
+      deliverAt: DeliverAt.optional(),
     })
     // Not superRefine(): it hangs a closure on every value, and V8 keeps the values alive for long.
-    .check(checkPayload("dataBase64"))
+    .check(checkPayload("dataBase64"), ({ value: message, issues }) => {
+      if (Object.hasOwn(message, "delayMs") && Object.hasOwn(message, "deliverAt")) {
+        const path = ["deliverAt"];
+        issues.push({
+          code: "custom",
+          path,
+          message: "expected either delayMs or deliverAt",
+          input: message.deliverAt,
+        });
+      }
+    })
     .meta({ id: "NewMessage" }),
 );
 
@@ -154,6 +183,11 @@ export const messageSchema = once(() =>
       producedAt: z.int(),
     })
     .meta({ id: "Message" }),
+);
+
+/** A message that is to be appended later: it has no id and no time of its own yet. */
+export const scheduledMessageSchema = once(() =>
+  messageSchema().omit({ id: true, producedAt: true }).meta({ id: "ScheduledMessage" }),
 );
 
 /** A message that was handed out. */

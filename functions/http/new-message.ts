@@ -1,6 +1,6 @@
 import type * as z from "zod";
 import { WeirError } from "../../shared/errors.ts";
-import { isJsonType, type NewMessage } from "../../shared/message.ts";
+import { isJsonType, type NewMessage, type Schedule } from "../../shared/message.ts";
 import { type JsonPlace, tooDeepIn } from "./body.ts";
 import { TooDeep } from "./json-text.ts";
 import type { newMessageSchema } from "./message-schemas.ts";
@@ -20,7 +20,8 @@ type ParsedMessage = z.output<ReturnType<typeof newMessageSchema>>;
 /** @param dataText the text of `data` in the request */
 export function toMessage(message: ParsedMessage, dataText: string | undefined): NewMessage {
   const { type, key, attributes, datacontenttype, data, dataBase64 } = message;
-  const common = { type: type ?? undefined, key: key ?? undefined, attributes: attributes ?? undefined };
+  const schedule = scheduleOf(message);
+  const common = { type: type ?? undefined, key: key ?? undefined, attributes: attributes ?? undefined, schedule };
   if (dataBase64 !== undefined) {
     return { ...common, datacontenttype: datacontenttype ?? undefined, data: dataBase64, isBase64: true };
   }
@@ -29,6 +30,11 @@ export function toMessage(message: ParsedMessage, dataText: string | undefined):
   if (stated === undefined || isJsonType(stated)) return { ...common, datacontenttype: stated, data: dataText };
   if (data !== undefined && typeof data !== "string") throw new WeirError("internal-error", "data is not a string");
   return { ...common, datacontenttype: stated, data };
+}
+
+function scheduleOf({ delayMs, deliverAt }: ParsedMessage): Schedule | undefined {
+  if (deliverAt !== undefined) return { deliverAtMs: deliverAt };
+  return delayMs === undefined ? undefined : { delayMs };
 }
 
 /** @throws {WeirError} `invalid-request` when a payload is nested too deeply: the scanner meets it in what it cuts out */

@@ -7,8 +7,16 @@ const alertSchema = once(() =>
   z
     .object({
       stream: z.string().nullable().meta({ description: "Null when it is about the reaper" }),
-      group: z.string().nullable(),
-      metric: z.enum(["lag", "pending", "oldestPendingMs", "deadLetters", "reaperLateMs", "reaperIncomplete"]),
+      group: z.string().nullable().meta({ description: "Null when it is about the stream or the reaper" }),
+      metric: z.enum([
+        "lag",
+        "pending",
+        "oldestPendingMs",
+        "deadLetters",
+        "scheduledLateMs",
+        "reaperLateMs",
+        "reaperIncomplete",
+      ]),
       value: z.int(),
       threshold: z.int(),
       since: z.int().meta({ description: "When it was found above its threshold" }),

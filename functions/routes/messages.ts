@@ -31,7 +31,8 @@ const produceRoute = streamRoute(
     summary: "Produce 1 to 1,000 messages, all or nothing",
     description:
       "With an `Idempotency-Key` header a repeat within the stream's `dedupeWindowMs` answers the same ids and " +
-      "`Idempotency-Replayed: true`, and appends nothing. `application/x-ndjson` takes one message a line. CloudEvents " +
+      "`Idempotency-Replayed: true`, and appends nothing. A message with `delayMs` or `deliverAt` is appended when it is due: " +
+      "its place in `ids` holds its scheduled id, `later~…`. `application/x-ndjson` takes one message a line. CloudEvents " +
       "1.0 come as `application/cloudevents+json`, `application/cloudevents-batch+json`, or in binary mode: `ce-` headers " +
       "for the attributes, and the body as `data`. Attributes but `type` and `datacontenttype` are kept as `ce-<name>`. A " +
       "body of any other media type is the payload of one message.",
@@ -55,7 +56,7 @@ const produceRoute = streamRoute(
   }),
   async ({ stream, query, body, context, c }) => {
     const key = idempotencyKey(c.req.header("idempotency-key"));
-    const { ids, repeated } = await produce(stream, messagesOf(body, query), key, context.cache);
+    const { ids, repeated } = await produce(stream, messagesOf(body, query), key, context.cache, context.now());
     return c.json({ ids }, 201, repeated ? { "idempotency-replayed": "true" } : {});
   },
 );

@@ -38,6 +38,14 @@ const PER_STREAM: Metrics<StreamFigures> = {
     help: "The epoch timestamp (ms) of the latest message that was ever on the stream; 0 before the first",
     of: ({ lastGeneratedId }) => timeOf(lastGeneratedId),
   },
+  weir_stream_scheduled_messages: {
+    help: "Messages that wait to be appended when they are due",
+    of: ({ scheduled }) => scheduled,
+  },
+  weir_stream_scheduled_late_seconds: {
+    help: "How long the first scheduled message is overdue; 0 when none is",
+    of: ({ scheduledDueMs }, nowMs) => (scheduledDueMs === null ? 0 : Math.max(0, nowMs - scheduledDueMs) / 1_000),
+  },
 };
 
 const PER_GROUP: Metrics<GroupFigures> = {

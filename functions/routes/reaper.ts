@@ -23,7 +23,15 @@ const runSchema = once(() =>
           dropped: z.int().meta({ description: "What other clients' trims have taken from it unread" }),
         }),
       ),
-      streams: z.array(z.object({ stream: z.string(), trimmed: z.int(), deadLettered: z.int(), dropped: z.int() })),
+      streams: z.array(
+        z.object({
+          stream: z.string(),
+          promoted: z.int().meta({ description: "Scheduled messages that were appended" }),
+          trimmed: z.int(),
+          deadLettered: z.int(),
+          dropped: z.int(),
+        }),
+      ),
       errors: z.array(z.object({ stream: z.string().nullable(), group: z.string().optional(), code: z.string() })),
     })
     .meta({ id: "ReaperRun" }),

@@ -44,6 +44,7 @@ const streamSchema = once(() =>
       firstId: z.string().nullable(),
       lastId: z.string().nullable().meta({ description: "The last id given out; null before the first" }),
       groups: z.int().meta({ description: "How many groups there are" }),
+      scheduled: z.int().meta({ description: "How many messages wait to be appended when they are due" }),
       config: z.object({
         retention: z.object({
           maxAgeMs: z.int().nullable(),
@@ -114,7 +115,10 @@ const listStreamsRoute = route(
     answers: {
       200: {
         description: "A page",
-        schema: z.object({ streams: z.array(z.object({ name: z.string(), length: z.int() })), next: Next }),
+        schema: z.object({
+          streams: z.array(z.object({ name: z.string(), length: z.int(), scheduled: z.int() })),
+          next: Next,
+        }),
       },
     },
     errors: ["conflict"],
@@ -244,6 +248,10 @@ const getRetentionRoute = streamRoute(
               sinceMs: z.int().meta({ description: "When the message was produced that it is not done with" }),
             }),
           ),
+          scheduled: z.int().meta({ description: "Messages that are to be appended later; no trim takes them" }),
+          overdueSince: z.int().nullable().meta({
+            description: "Since when the first of them is due and waits: for the reaper, or for room; null: none does",
+          }),
         }),
       },
     },

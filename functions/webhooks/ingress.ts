@@ -105,7 +105,7 @@ async function take(
   const memory = { source: source.name, windowMs: source.dedupeWindowMs };
   const delivery = id === undefined ? undefined : await deliveryOf(stream, memory, id, nowMs);
   // Side by side: once a minute a note goes along.
-  await Promise.all([produceDelivery(stream, message, delivery, cache), webhooks.note(context, source)]);
+  await Promise.all([produceDelivery(stream, message, delivery, cache, nowMs), webhooks.note(context, source)]);
 }
 
 async function identity(

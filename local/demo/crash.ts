@@ -57,7 +57,10 @@ export async function crashMidBatch(api: StreamApi, options: CrashOptions, progr
   progress.say(`${group}/${consumer} got ${messages.length}, acknowledged ${done.length}, and never comes back`);
 }
 
-async function firstBatch(api: StreamApi, { group, consumer, batchSize, finished, signal }: CrashOptions): Promise<Batch> {
+async function firstBatch(
+  api: StreamApi,
+  { group, consumer, batchSize, finished, signal }: CrashOptions,
+): Promise<Batch> {
   let pollState: string | undefined;
   // Webhooks come one by one, and it is to die in the middle of many.
   while (!finished.aborted && (await api.length()) < batchSize) await pause(20, signal);

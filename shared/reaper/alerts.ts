@@ -10,8 +10,13 @@ import { ALERT_FIELDS, GROUP_METRICS, type GroupMetric } from "../stream/setting
 const REAPER_METRICS = ["reaperLateMs", "reaperIncomplete"] as const;
 export type ReaperMetric = (typeof REAPER_METRICS)[number];
 
-/** What an alert is about: a figure of a group, or of the reaper. */
+/** What a stream is watched for: how late the first of its scheduled messages is. */
+const STREAM_METRICS = ["scheduledLateMs"] as const;
+export type StreamMetric = (typeof STREAM_METRICS)[number];
+
+/** What an alert is about: a figure of a group, of a stream, or of the reaper. */
 export type AlertSubject =
+  | { readonly stream: string; readonly group: null; readonly metric: StreamMetric }
   | { readonly stream: string; readonly group: string; readonly metric: GroupMetric }
   | { readonly stream: null; readonly group: null; readonly metric: ReaperMetric };
 
@@ -27,7 +32,7 @@ export interface Reading {
 export interface FiringAlert {
   readonly stream: string | null;
   readonly group: string | null;
-  readonly metric: GroupMetric | ReaperMetric;
+  readonly metric: GroupMetric | StreamMetric | ReaperMetric;
   readonly value: number;
   readonly threshold: number;
   /** When it was found above the threshold. */
@@ -112,6 +117,10 @@ function decodeSubject(value: unknown): AlertSubject | undefined {
   const [stream, group, metric]: unknown[] = value;
   if (stream === null && group === null) {
     const own = REAPER_METRICS.find((known) => known === metric);
+    return own && { stream, group, metric: own };
+  }
+  if (typeof stream === "string" && group === null) {
+    const own = STREAM_METRICS.find((one) => one === metric);
     return own && { stream, group, metric: own };
   }
   const known = GROUP_METRICS.find((one) => one === metric);
@@ -248,8 +257,11 @@ export async function listAlerts(
   return firing.sort((a, b) => a.since - b.since || (fieldOf(a) < fieldOf(b) ? -1 : 1));
 }
 
-/** One field for each alert, so that answers are found by place; those of the reaper have no threshold to look up. */
+/** One field for each alert, so that answers are found by place; those of the reaper have nothing to look up. */
 function thresholdCall(keyPrefix: string, subject: AlertSubject): Command {
   if (subject.stream === null) return ["HMGET", alertsKey(keyPrefix), LAST_COMPLETE];
-  return ["HMGET", streamKeys(keyPrefix, subject.stream).config, `${ALERT_FIELDS[subject.metric]}:${subject.group}`];
+  const { config } = streamKeys(keyPrefix, subject.stream);
+  // It is not late any more where there is none.
+  if (subject.group === null) return ["HMGET", config, "laterDue"];
+  return ["HMGET", config, `${ALERT_FIELDS[subject.metric]}:${subject.group}`];
 }

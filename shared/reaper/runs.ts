@@ -21,6 +21,8 @@ export interface GroupUpkeep {
 /** What a run did for one stream. */
 export interface StreamUpkeep {
   readonly stream: string;
+  /** Scheduled messages that were due and were appended. */
+  readonly promoted: number;
   readonly trimmed: number;
   /** Copied to the dead letters of groups that had not finished them. */
   readonly deadLettered: number;

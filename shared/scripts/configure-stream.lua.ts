@@ -3,7 +3,7 @@ import { messageSize } from "./parts/message-size.lua.ts";
 
 /**
  * Creates the stream if it is not there, and applies settings.
- * KEYS: stream, config
+ * KEYS: stream, config, later, sizes
  * ARGV: a new incarnation's name, number of fields to remove, those, then fields and values to set
  * Returns 1 when it created the stream, 0 when it was there, or 'leftovers' when what is left of another stream of that name
  *         has to go first
@@ -21,7 +21,7 @@ end
 local fields = call('HLEN', config)
 local created = kind == 'none'
 -- Another client has deleted or renamed a stream of this name: nothing of that is this one's.
-if created and fields > 0 then return reply('leftovers') end
+if created and (fields > 0 or call('EXISTS', KEYS[3], KEYS[4]) > 0) then return reply('leftovers') end
 if created then
   -- Redis makes an empty stream only together with a group.
   call('XGROUP', 'CREATE', stream, '@create', '$', 'MKSTREAM')

@@ -1,59 +1,71 @@
 import { defineScript } from "../redis/script.ts";
 import { ids } from "./parts/ids.lua.ts";
+import { later } from "./parts/later.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
-import { needed } from "./parts/needed.lua.ts";
+import { redisTime } from "./parts/redis-time.lua.ts";
+import { room } from "./parts/room.lua.ts";
 import { xinfo } from "./parts/xinfo.lua.ts";
 
 /**
- * Appends messages, all or nothing, once per idempotency key or delivery id.
- * KEYS: stream, config[, once | the set of delivery ids that this one goes to, the other one that it may be in]
+ * Appends messages, and stores those that are scheduled, all or nothing, once per idempotency key or delivery id.
+ * KEYS: stream, config[, once][, with scheduled messages: clock, later, sizes, the two keys of each bucket]; with a delivery id:
+ *       stream, config, the set of ids that it goes to, the other one that it may be in
  * ARGV: 1 to look at the settings, largest message in bytes, defaults of maxMessageBytes and dedupeWindowMs, fingerprint
  *       of the content (with `once`), for each message the lengths of its fields and values as JSON (-1 for a long one),
- *       the short ones in a row, the delivery id ('' without), for how long its set is kept (ms), the long ones
- * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded } (the last two where it looked):
+ *       the short ones in a row, '' or as JSON { buckets: their names, full: bytes from which one takes no more, messages:
+ *       { number, place of its bucket (0: none), 1 for a delay or 0 for a time, ms } each }, '' or the delivery id, for how long
+ *       its set is kept (ms), the long ones
+ * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded, when the first scheduled message is due or -1 } (the
+ *         last three where it looked):
  *         'appended', ids | 'repeated', ids ('' for a delivery id) | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group |
- *         'exhausted' (no greater id is left) | 'unadopted' (another client has made the stream)
+ *         'exhausted' (no greater id is left) | 'unadopted' (another client has made the stream) | 'elsewhere', { now (ms),
+ *         name of a bucket with room for each that was full } (some messages belong into other buckets)
  *
- * A missing or wrong key shows at the first XADD, and Redis checks memory before a script's first write only; should one
- * fail in the middle all the same (at the very end of the id space), those before it are taken back.
+ * A missing or wrong key shows at the first XADD, or before it, and Redis checks memory before a script's first write only;
+ * should one XADD fail in the middle all the same (at the very end of the id space), those before it are taken back.
  */
 export const produceScript = defineScript(
   "produce",
-  [ids, messageSize, needed, xinfo],
+  [ids, later, messageSize, redisTime, room, xinfo],
   /* lua */ `
--- Trims a little more than needed: the next requests need not.
-local SPARE_PART, MAX_SPARE = 0.1, 100
-
-local stream, config, delivery = KEYS[1], KEYS[2], ARGV[8]
-local once = delivery == '' and KEYS[3] or nil
+local stream, config, once = KEYS[1], KEYS[2], ARGV[5] ~= '' and KEYS[3]
 local largest, fingerprint, messages, short = tonumber(ARGV[2]), ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
+local schedule, delivery = ARGV[8] ~= '' and cjson.decode(ARGV[8]), ARGV[9]
 local count = #messages
 local limit, windowMs, incarnation, maxLength, largestEver = tonumber(ARGV[3]), ARGV[4], '', nil, nil
+local laterDueMs, scheduled = -1, 0
 
 if ARGV[1] == '1' then
   local settings = call('HMGET', config, 'maxMessageBytes', 'dedupeWindowMs', 'incarnation', 'maxLength', 'unfinished',
-    'largestMessageBytes')
+    'largestMessageBytes', 'laterDue', 'scheduled')
   limit = numberOf(settings[1], limit)
   windowMs = math.max(1, numberOf(settings[2], windowMs))
   incarnation, largestEver = settings[3] or '', settings[6]
-  if (settings[5] or 'keep') == 'keep' then maxLength = numberOf(settings[4]) end
-  if maxLength and maxLength < 1 then maxLength = nil end
+  maxLength = lengthLimit(settings[4], settings[5])
+  laterDueMs, scheduled = numberOf(settings[7], -1), numberOf(settings[8], 0)
 end
 local function answer(outcome, detail)
-  return reply({ outcome, detail or '', limit, maxLength and 1 or 0 })
+  return reply({ outcome, detail or '', limit, maxLength and 1 or 0, asMs(laterDueMs) })
+end
+local function isThere()
+  -- The length, for its WRONGTYPE.
+  return call('XLEN', stream) > 0 or call('EXISTS', stream) == 1
 end
 if ARGV[1] == '1' and incarnation == '' then
-  -- The length, for its WRONGTYPE.
-  local isThere = call('XLEN', stream) > 0 or call('EXISTS', stream) == 1
-  if not isThere then return answer('unknown-stream') end
+  if not isThere() then return answer('unknown-stream') end
   if largest > limit then return answer('too-large', limit) end
   return answer('unadopted')
 end
 
 -- Whether the stream is gone, or was made anew by another client since it took these: it has never had them then.
 local function isOther(ids)
-  local first, last = ids:match('^%S+'), ids:match('%S+$')
   if call('EXISTS', stream) == 0 then return true end
+  local first, last
+  for id in ids:gmatch('%S+') do
+    if id:sub(1, 6) ~= 'later~' then first, last = first or id, id end
+  end
+  -- All were scheduled: what lies beside the stream is of this incarnation.
+  if not first then return false end
   local info = streamInfo(stream)
   if less(info['last-generated-id'], last) then return true end
   if call('XRANGE', stream, first, first, 'COUNT', 1)[1] then return false end
@@ -73,34 +85,52 @@ if once then
 end
 if largest > limit then return answer('too-large', limit) end
 
-if maxLength then
-  local length = call('XLEN', stream)
-  if length > 0 and length + count > maxLength then
-    local groups, watermark = findNeeded(stream)
-    local spare = math.min(MAX_SPARE, math.floor(maxLength * SPARE_PART))
-    local most = largestMessage(limit, largestEver)
-    local took, more = trimToLength(stream, math.max(0, maxLength - count - spare), watermark,
-      fitting(10000, MAX_FREED_BYTES, most), true, fitting(100, STEP_BYTES, most))
-    length = length - took
-    if length > 0 and length + count > maxLength and not more then
-      for _, group in ipairs(groups) do
-        if group.needed == watermark then return answer('full', group.name) end
-      end
+-- What is scheduled for later, by the message's number: its bucket, and when it is due.
+local rows, due, keys, sizes = {}, {}, nil, {}
+if schedule then
+  if not isThere() then return answer('unknown-stream') end
+  local firstKey = once and 4 or 3
+  keys = { config = config, later = KEYS[firstKey + 1], sizes = KEYS[firstKey + 2] }
+  local buckets = openBuckets(schedule.buckets, firstKey + 3)
+  checkBuckets(keys, buckets)
+  local nowMs = redisNowMs(KEYS[firstKey], stream)
+  local elsewhere = { asMs(nowMs) }
+  for _, row in ipairs(schedule.messages) do
+    local dueMs, bucket = row[3] == 1 and nowMs + row[4] or row[4], buckets[row[2]]
+    if dueMs > nowMs then
+      local isRight = bucket and tonumber(bucket.name:match('^%d+')) == math.floor(dueMs / HOUR_MS)
+      if not isRight then return answer('elsewhere', elsewhere) end
+      due[row[1]] = { bucket = bucket, dueMs = dueMs }
+      count = count - 1
     end
   end
+  for i, text in ipairs(#buckets > 0 and call('HMGET', keys.sizes, unpack(schedule.buckets)) or {}) do
+    local name = schedule.buckets[i]
+    sizes[name] = text or nil
+    local _, bytes = readSize(sizes[name])
+    if bytes >= schedule.full then
+      elsewhere[#elsewhere + 1] = roomyBucket(keys, name:match('^%d+'), schedule.full)
+    end
+  end
+  if #elsewhere > 1 then return answer('elsewhere', elsewhere) end
+end
+
+if maxLength and count > 0 then
+  local room, group = makeRoom(stream, maxLength, count, largestMessage(limit, largestEver))
+  if room < count then return answer('full', group) end
 end
 
 if delivery ~= '' then
   if call('SISMEMBER', KEYS[4], delivery) == 1 or call('SADD', KEYS[3], delivery) == 0 then return answer('repeated') end
-  call('PEXPIRE', KEYS[3], ARGV[9])
+  call('PEXPIRE', KEYS[3], ARGV[10])
 end
 -- Nothing was appended: the provider's next attempt is no repeat.
 local function forgetDelivery()
   if delivery ~= '' then call('SREM', KEYS[3], delivery) end
 end
 
-local ids = {}
-local at, long = 1, 10
+local ids, added = {}, {}
+local at, long = 1, 11
 for number, lengths in ipairs(messages) do
   local fields = {}
   for i, length in ipairs(lengths) do
@@ -112,19 +142,29 @@ for number, lengths in ipairs(messages) do
       at = at + length
     end
   end
-  local id = try('XADD', stream, 'NOMKSTREAM', '*', unpack(fields))
-  if not id then
-    forgetDelivery()
-    return answer('unknown-stream')
+  if due[number] then
+    due[number].payload, due[number].number = writeLater(fields), number
+    rows[#rows + 1] = due[number]
+  else
+    local id = try('XADD', stream, 'NOMKSTREAM', '*', unpack(fields))
+    if not id then
+      forgetDelivery()
+      return answer('unknown-stream')
+    end
+    if type(id) == 'table' then
+      forgetDelivery()
+      -- Redis rolls nothing back; nobody has seen these yet.
+      if #added > 0 then call('XDEL', stream, unpack(added)) end
+      if id.err:find('exhausted', 1, true) then return answer('exhausted') end
+      return id
+    end
+    ids[number], added[#added + 1] = id, id
   end
-  if type(id) == 'table' then
-    forgetDelivery()
-    -- Redis rolls nothing back; nobody has seen these yet.
-    if #ids > 0 then call('XDEL', stream, unpack(ids)) end
-    if id.err:find('exhausted', 1, true) then return answer('exhausted') end
-    return id
-  end
-  ids[number] = id
+end
+if #rows > 0 then
+  local laterIds
+  laterIds, laterDueMs = addLater(keys, rows, sizes, incarnation, scheduled)
+  for i, row in ipairs(rows) do ids[row.number] = laterIds[i] end
 end
 local joined = table.concat(ids, ' ')
 if once then call('SET', once, incarnation .. '\\n' .. fingerprint .. '\\n' .. joined, 'PX', string.format('%.0f', windowMs)) end

@@ -23,7 +23,8 @@ import { sideStore } from "./parts/side-store.lua.ts";
  * Returns { now (ms), acked, numbers of the acknowledged that are of another group, ackWaitMs, maxMessageBytes, maxDeliveries, expired: { id, fields } each, their deliveries so far,
  *           due: { side id, id, deliveries so far, fields } each, new: { id, fields } each, 1 if more is waiting, the gap
  *           as JSON or '', in how many ms something may be there to be handed out again (-1: nothing known),
- *           1 if not all pending entries were looked at, the group's incarnation, the stream's ('': another client has made it) }
+ *           1 if not all pending entries were looked at, the group's incarnation, the stream's ('': another client has made it),
+ *           since when a scheduled message is due (-1: none is) }
  *         | { now, acked, numbers } when it came too late, having done no more
  *         | { 'refused', error, acked, numbers } when Redis refused the new messages and there was nothing else
  */
@@ -41,7 +42,7 @@ local keys = {
 local group, consumer, recover = ARGV[1], ARGV[2], ARGV[8] == '1'
 local settings = call('HMGET', keys.config, 'ackWaitMs:' .. group, 'maxDeliveries:' .. group, 'maxMessageBytes',
   'look:' .. group, 'againDue:' .. group, 'gap:' .. group, 'largestMessageBytes', 'held:' .. group,
-  'ackWaitBefore:' .. group, 'incarnation:' .. group, 'incarnation')
+  'ackWaitBefore:' .. group, 'incarnation:' .. group, 'incarnation', 'laterDue')
 -- What the request itself settles is not handed out beside. Nothing is, where a key of another type has refused that.
 local isMoving = {}
 if ARGV[13] ~= '' then
@@ -174,6 +175,12 @@ end
 local function soonest(ms) againInMs = math.min(againInMs or ms, math.max(0, ms)) end
 if againDueMs then soonest(againDueMs - nowMs) end
 if choice.handed > 0 then soonest(ackWaitMs) end
+-- A scheduled message that will be due by then is appended when that poll passes by.
+local laterDueMs = numberOf(settings[12])
+if laterDueMs and laterDueMs > nowMs then
+  soonest(laterDueMs - nowMs)
+  laterDueMs = nil
+end
 
 -- New messages, as many as there is room for, by what they weigh.
 local fresh = {}
@@ -227,6 +234,6 @@ if #fresh > 0 then
   again, earlier = stillAgain, stillEarlier
 end
 return reply({ nowMs, acked, foreign, ackWaitMs, maxMessageBytes, maxDeliveries, again, earlier, due, fresh, more and 1 or 0, gap,
-  againInMs or -1, isUnfinished and 1 or 0, incarnation, settings[11] or '' })
+  againInMs or -1, isUnfinished and 1 or 0, incarnation, settings[11] or '', asMs(laterDueMs or -1) })
 `,
 );

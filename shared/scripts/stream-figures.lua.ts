@@ -7,7 +7,7 @@ import { xinfo } from "./parts/xinfo.lua.ts";
  * with their payloads, which may be megabytes, and only their ids are wanted.
  * KEYS: stream, config
  * Returns { length, last generated id, first id or false, last id or false, entries added or false, greatest deleted id or
- *           false, groups }, each group as { name, consumers, pending, last delivered id, entries read or false, lag or
+ *           false, groups, how many scheduled messages there are or false, when the first is due or false }, each group as { name, consumers, pending, last delivered id, entries read or false, lag or
  *           false, oldest pending id or false, up to which id that is counted rightly or false, 1 if it has dead letters,
  *           1 if it has a side store }; raises XINFO's error when there is no stream
  */
@@ -30,6 +30,8 @@ for first = 1, #groups, 1000 do
   for _, value in ipairs(call('HMGET', config, unpack(fields))) do known[#known + 1] = value end
 end
 
+-- Where another client has put something else there, none are known.
+local scheduled = try('HMGET', config, 'scheduled', 'laterDue')
 local rows = {}
 for i, group in ipairs(groups) do
   rows[i] = {
@@ -47,7 +49,7 @@ for i, group in ipairs(groups) do
 end
 return reply({
   info.length, info['last-generated-id'], idOf(info['first-entry']), idOf(info['last-entry']),
-  info['entries-added'] or false, info['max-deleted-entry-id'] or false, rows,
+  info['entries-added'] or false, info['max-deleted-entry-id'] or false, rows, scheduled[1] or false, scheduled[2] or false,
 })
 `,
 );

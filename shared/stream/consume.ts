@@ -9,6 +9,7 @@ import { inTime, type Waiting } from "./in-time.ts";
 import { adoptStream } from "./manage.ts";
 import { groupError } from "./missing.ts";
 import { isReclaimPoll, lookOf, nextPoll, readPollState, writePollState } from "./poll-state.ts";
+import { promoteInPassing } from "./promote.ts";
 import { decodeGap, type Gap, GROUP_DEFAULTS, newIncarnation, readIncarnation } from "./settings.ts";
 import type { CachedGroup, SettingsCache } from "./settings-cache.ts";
 import { latestAcked, planSettle, type Settled, type SettleRequest } from "./settle.ts";
@@ -47,6 +48,8 @@ interface Handed {
   readonly againFromMs: number;
   /** Whether another client has made the stream, and Weir does not know it yet. */
   readonly isUnadopted: boolean;
+  /** Since when a scheduled message of the stream is due; below 0: none is, as far as this poll knows. */
+  readonly laterDueMs: number;
 }
 
 /** One of the two kinds of poll: the call to make, and how to read what it answers. */
@@ -98,7 +101,10 @@ export async function consume(
   });
   const { settled } = settling;
 
-  const { messages, room, moreWaiting, isUnfinished, ackWaitMs, gap, againFromMs } = handed;
+  const { messages, room, isUnfinished, ackWaitMs, gap, againFromMs, laterDueMs } = handed;
+  // What is appended now the next poll hands out.
+  const appended = laterDueMs < 0 ? 0 : await promoteInPassing(stream, cache, laterDueMs, nowMs);
+  const moreWaiting = handed.moreWaiting || appended > 0;
   const found = { wasReclaim, look, handedOut: messages.length, room, moreWaiting, isUnfinished, againFromMs };
   const next = nextPoll(state, { ...found, hasGap: gap !== null, hasRetried: settled.retried > 0 }, nowMs);
   // The messages are handed out: whatever becomes of this, they must reach their consumer. The next look tries again.
@@ -152,7 +158,7 @@ function fastPoll(
       const { ackWaitMs } = settings;
       // When what is handed out now expires, unless it is settled.
       const againFromMs = messages.length === 0 ? 0 : nowMs + ackWaitMs;
-      const nothingMore = { moreWaiting: false, isUnfinished: false, gap: null, isUnadopted: false };
+      const nothingMore = { moreWaiting: false, isUnfinished: false, gap: null, isUnadopted: false, laterDueMs: -1 };
       return { messages, ackWaitMs, room, againFromMs, ...nothingMore };
     },
   };
@@ -226,6 +232,7 @@ function reclaimPoll(
         unfinished,
         incarnation,
         ofStream,
+        laterDue,
       ] = asArray(reply);
       const settings = {
         ackWaitMs: asNumber(ackWait),
@@ -248,6 +255,7 @@ function reclaimPoll(
         gap: decodeGap(gap),
         againFromMs: asNumber(againInMs) < 0 ? 0 : nowMs + asNumber(againInMs),
         isUnadopted: ofStream === "",
+        laterDueMs: asNumber(laterDue),
       };
     },
   };

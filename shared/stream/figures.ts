@@ -9,6 +9,7 @@ import { streamFiguresScript } from "../scripts/stream-figures.lua.ts";
 import { decodeSideCounts, findLag, type GroupInfo, NOTHING_ASIDE, sideCountsCall } from "./inspect.ts";
 import { isNoSuchKey } from "./missing.ts";
 import { registeredNames } from "./registry.ts";
+import { countOr0 } from "./settings.ts";
 
 /** A stream's figures, without any payload. */
 export interface StreamFigures {
@@ -19,6 +20,10 @@ export interface StreamFigures {
   readonly lastId: string | null;
   /** The last id that was given out; "0-0" before the first. */
   readonly lastGeneratedId: string;
+  /** How many messages wait to be appended when they are due. */
+  readonly scheduled: number;
+  /** When the first of them is due; null: there is none. */
+  readonly scheduledDueMs: number | null;
   readonly groups: readonly GroupFigures[];
 }
 
@@ -133,13 +138,25 @@ function olderOf(a: string | null, b: string | null): string | null {
 }
 
 export function decodeFigures(name: string, reply: Reply): OpenFigures {
-  const [length, lastGenerated, first = null, last = null, added = null, deleted = null, rows] = asArray(reply);
+  const [
+    length,
+    lastGenerated,
+    first = null,
+    last = null,
+    added = null,
+    deleted = null,
+    rows,
+    scheduled = null,
+    due = null,
+  ] = asArray(reply);
   const stream = {
     name,
     length: asNumber(length),
     firstId: asTextOrNull(first),
     lastId: asTextOrNull(last),
     lastGeneratedId: asText(lastGenerated),
+    scheduled: countOr0(scheduled),
+    scheduledDueMs: due === null ? null : countOr0(due),
   };
   const facts = { ...stream, added: asNumberOrNull(added), maxDeletedId: asTextOrNull(deleted) };
   const decoded = asArray(rows).map((row) => decodeGroup(row, facts));

@@ -11,6 +11,7 @@ import { type Page, type PageQuery, pageByName } from "./page.ts";
 import {
   decodeGroupConfig,
   decodeGroupGap,
+  decodeLaterFacts,
   decodeStreamConfig,
   type Gap,
   type GroupConfig,
@@ -26,6 +27,8 @@ export interface StreamInfo {
   readonly lastId: string | null;
   /** How many groups there are. */
   readonly groups: number;
+  /** How many messages wait to be appended when they are due. */
+  readonly scheduled: number;
   readonly config: StreamConfig;
 }
 
@@ -67,7 +70,9 @@ export function streamInfoCalls({ keys }: EventStream): Command[] {
 export function decodeStreamInfo(stream: EventStream, [info, config = null]: readonly Outcome[]): StreamInfo {
   const { length, firstId, lastGeneratedId, groups } = decodeStreamFacts(unwrapOfStream(stream, info));
   const lastId = lastIdOf(lastGeneratedId);
-  return { name: stream.name, length, firstId, lastId, groups, config: decodeStreamConfig(asMap(unwrap(config))) };
+  const hash = asMap(unwrap(config));
+  const { scheduled } = decodeLaterFacts(hash);
+  return { name: stream.name, length, firstId, lastId, groups, scheduled, config: decodeStreamConfig(hash) };
 }
 
 /** null before the first. */

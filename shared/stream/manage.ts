@@ -7,6 +7,7 @@ import { configureGroupScript } from "../scripts/configure-group.lua.ts";
 import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
 import { deleteGroupScript } from "../scripts/delete-group.lua.ts";
 import { deleteStreamScript } from "../scripts/delete-stream.lua.ts";
+import { bucketKeys } from "./buckets.ts";
 import { decodeStreamInfo, type StreamInfo, streamInfoCalls } from "./inspect.ts";
 import { isNoSuchKey, unknownGroup, unknownStream } from "./missing.ts";
 import { lastReadBefore, nameOfStart, type Position } from "./position.ts";
@@ -49,7 +50,12 @@ export async function configureStream(
 ): Promise<{ created: boolean; info: StreamInfo }> {
   const { redis, keys } = stream;
   const args = [crypto.randomUUID(), ...patchArguments(patch)];
-  const configure = { script: configureStreamScript, keys: [keys.stream, keys.config], args, inTurn: true as const };
+  const configure = {
+    script: configureStreamScript,
+    keys: [keys.stream, keys.config, keys.later, keys.laterSizes],
+    args,
+    inTurn: true as const,
+  };
   // Registered once more behind it, under a score that nobody has seen: a DELETE that comes in between forgets the name only
   // under the score that it read before, and must not forget the stream that is made here.
   const again = nowMs + Math.random();
@@ -115,7 +121,8 @@ async function groupsInConfig({ redis, keys }: EventStream): Promise<string[]> {
 }
 
 /**
- * A script may touch only keys that it is given, and those of a group hold its name: which groups there are besides, it tells.
+ * A script may touch only keys that it is given, and those of a group hold its name: which groups and buckets of scheduled
+ * messages there are besides, it tells.
  * @param what `leftovers`: only where the stream itself is gone
  * @returns whether there was something
  */
@@ -123,16 +130,22 @@ async function deleteNaming(
   stream: EventStream,
   groups: readonly string[],
   what: "all" | "leftovers",
+  buckets: readonly string[] = [],
 ): Promise<boolean> {
   const { keys } = stream;
   const ofGroups = groups.flatMap((group) => groupKeys(stream, group).slice(2, 6));
   const answer = await stream.redis.send({
     script: deleteStreamScript,
-    keys: [keys.stream, keys.config, keys.clock, ...ofGroups],
-    args: [what, ...groups],
+    keys: [
+      ...[keys.stream, keys.config, keys.clock, keys.later, keys.laterSizes],
+      ...ofGroups,
+      ...bucketKeys(keys, buckets),
+    ],
+    args: [what, groups.length, ...groups, ...buckets],
   });
   if (!Array.isArray(answer)) return answer === 1;
-  return deleteNaming(stream, [...groups, ...answer.map(asText)], what);
+  const [moreGroups, moreBuckets] = answer.map((names) => asArray(names).map(asText));
+  return deleteNaming(stream, [...groups, ...(moreGroups ?? [])], what, [...buckets, ...(moreBuckets ?? [])]);
 }
 
 /**

@@ -2,11 +2,16 @@ import { Buffer } from "node:buffer";
 import { WeirError } from "../errors.ts";
 import { type EncodedMessages, encodeMessages, type NewMessage } from "../message.ts";
 import type { Reply } from "../redis/connection.ts";
+import { type Call, unwrap } from "../redis/redis.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
+import type { ScriptCall } from "../redis/script.ts";
 import { produceScript } from "../scripts/produce.lua.ts";
 import type { Delivery } from "./delivery-ids.ts";
 import { adoptStream } from "./manage.ts";
 import { unknownStream } from "./missing.ts";
+import { noteLaterDue, notePassing, passingCall } from "./promote.ts";
+import { visitByCalls } from "./registry.ts";
+import { planSchedule, type SchedulePlan } from "./schedule-plan.ts";
 import { STREAM_DEFAULTS } from "./settings.ts";
 import { SettingsCache } from "./settings-cache.ts";
 import type { EventStream } from "./stream.ts";
@@ -22,10 +27,11 @@ export interface Produced {
 }
 
 /**
- * Appends messages in order, all or nothing, in one round trip.
+ * Appends messages in order, all or nothing, in one round trip; those that are scheduled are stored in the same step.
  * @param messages 1 to 1,000
  * @param idempotencyKey a repeat with the same key within the stream's `dedupeWindowMs` appends nothing
  * @param cache spares a look at the settings, a command
+ * @param nowMs this machine's clock, in Unix milliseconds; for what is scheduled only a hint: Redis' own decides
  * @throws {WeirError} `unknown-stream`; `payload-too-large`; `idempotency-mismatch` when the key came with other
  *   messages; `stream-full`; `redis-full`; `outcome-unknown`
  */
@@ -34,17 +40,21 @@ export async function produce(
   messages: readonly NewMessage[],
   idempotencyKey?: string,
   cache = new SettingsCache(),
+  nowMs = Date.now(),
 ): Promise<Produced> {
   const encoded = encodeMessages(messages);
-  if (idempotencyKey === undefined) return append(stream, encoded, cache, { looks: false, keys: [] });
-  const once = { looks: true, keys: [stream.keys.once(idempotencyKey)], fingerprint: await fingerprint(encoded) };
-  return append(stream, encoded, cache, once);
+  const schedule = planSchedule(stream, messages, cache, nowMs);
+  if (idempotencyKey === undefined) return append({ stream, cache, nowMs, schedule }, encoded, NO_GATE);
+  const keys = [stream.keys.once(idempotencyKey)];
+  const gate = { keys, fingerprint: await fingerprint(encoded, schedule), delivery: undefined };
+  return append({ stream, cache, nowMs, schedule }, encoded, gate);
 }
 
 /**
  * Appends one message that was delivered to a webhook source, unless it was there before; in one round trip, and three
  * commands more than a plain one.
  * @param delivery what a repeat of it is known by; undefined: nothing is taken for a repeat
+ * @param nowMs this machine's clock, in Unix milliseconds
  * @throws {WeirError} as {@link produce}; then the delivery counts as not there
  */
 export async function produceDelivery(
@@ -52,59 +62,92 @@ export async function produceDelivery(
   message: NewMessage,
   delivery: Delivery | undefined,
   cache: SettingsCache,
+  nowMs = Date.now(),
 ): Promise<Produced> {
-  const gate = { looks: false, keys: delivery?.keys ?? [], delivery };
-  return append(stream, encodeMessages([message]), cache, gate);
+  const gate = delivery === undefined ? NO_GATE : { keys: delivery.keys, fingerprint: undefined, delivery };
+  return append({ stream, cache, nowMs, schedule: undefined }, encodeMessages([message]), gate);
 }
 
 /** What keeps a repeat from being appended. */
 interface Gate {
-  /** Whether the script must read the settings. */
-  readonly looks: boolean;
   readonly keys: readonly string[];
-  readonly fingerprint?: string;
-  readonly delivery?: Delivery | undefined;
+  /** With an idempotency key. */
+  readonly fingerprint: string | undefined;
+  readonly delivery: Delivery | undefined;
 }
 
-async function append(
-  stream: EventStream,
-  { lengths, short, long, sizes }: EncodedMessages,
-  cache: SettingsCache,
-  gate: Gate,
-): Promise<Produced> {
-  const largestBytes = Math.max(...sizes);
+const NO_GATE: Gate = { keys: [], fingerprint: undefined, delivery: undefined };
+
+async function append(sending: Sending, encoded: EncodedMessages, gate: Gate): Promise<Produced> {
+  const { stream, cache, schedule } = sending;
+  const largestBytes = Math.max(...encoded.sizes);
   const known = cache.stream(stream);
-  const looks = known === undefined || known.isBounded || largestBytes > known.maxMessageBytes;
-  const call = {
+  const looks =
+    known === undefined || known.isBounded || largestBytes > known.maxMessageBytes || schedule !== undefined;
+  const args = [
+    looks || gate.fingerprint !== undefined ? 1 : 0,
+    largestBytes,
+    known?.maxMessageBytes ?? STREAM_DEFAULTS.maxMessageBytes,
+    STREAM_DEFAULTS.dedupeWindowMs,
+    gate.fingerprint ?? "",
+    JSON.stringify(encoded.lengths),
+    encoded.short,
+  ];
+  const delivered = [gate.delivery?.digest ?? "", gate.delivery?.lifeMs ?? 0];
+  const reply = await sendSomewhere(sending, () => ({
     script: produceScript,
-    keys: [stream.keys.stream, stream.keys.config, ...gate.keys],
-    args: [
-      looks || gate.looks ? 1 : 0,
-      largestBytes,
-      known?.maxMessageBytes ?? STREAM_DEFAULTS.maxMessageBytes,
-      STREAM_DEFAULTS.dedupeWindowMs,
-      gate.fingerprint ?? "",
-      JSON.stringify(lengths),
-      short,
-      gate.delivery?.digest ?? "",
-      gate.delivery?.lifeMs ?? 0,
-      ...long,
-    ],
-  };
-  let reply = asArray(await stream.redis.send(call));
-  if (reply[0] === "unadopted") {
-    await adoptStream(stream, Date.now());
-    reply = asArray(await stream.redis.send(call));
-  }
-  const [outcome, detail, maxMessageBytes, isBounded] = reply;
+    keys: [stream.keys.stream, stream.keys.config, ...gate.keys, ...(schedule?.keys() ?? [])],
+    args: [...args, schedule?.argument() ?? "", ...delivered, ...encoded.long],
+  }));
+  const [outcome, detail, maxMessageBytes, isBounded, laterDueMs] = reply;
   if (looks && outcome === "appended") {
     cache.setStream(stream, { maxMessageBytes: asNumber(maxMessageBytes), isBounded: isBounded === 1 });
+    noteLaterDue(stream, cache, asNumber(laterDueMs));
   }
   if (outcome === "appended" || outcome === "repeated") {
     const ids = asText(detail);
     return { ids: ids === "" ? [] : ids.split(" "), repeated: outcome === "repeated" };
   }
-  throw refusal(stream, asText(outcome), detail, sizes);
+  throw refusal(stream, asText(outcome), detail, encoded.sizes);
+}
+
+/** A request that was told to use other buckets so often meets others that fill them faster. */
+const MAX_ATTEMPTS = 8;
+
+interface Sending {
+  readonly stream: EventStream;
+  readonly cache: SettingsCache;
+  readonly nowMs: number;
+  readonly schedule: SchedulePlan | undefined;
+}
+
+/** Sends a produce until its stream is adopted, and its scheduled messages have buckets that they belong into. */
+async function sendSomewhere(sending: Sending, makeCall: () => ScriptCall): Promise<readonly Reply[]> {
+  const { stream, schedule } = sending;
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    const reply = asArray(await sendOnce(sending, makeCall()));
+    if (reply[0] === "unadopted") await adoptStream(stream, Date.now());
+    else if (reply[0] === "elsewhere" && schedule !== undefined) schedule.move(asArray(reply[1]));
+    else return reply;
+  }
+  throw new WeirError(
+    "redis-unavailable",
+    "too many messages are being scheduled for the same hour; nothing was stored",
+    {
+      retryAfterS: 1,
+    },
+  );
+}
+
+/** One round trip: the produce; what the reaper must know of it; and in passing, what is due. */
+async function sendOnce({ stream, cache, nowMs, schedule }: Sending, call: ScriptCall): Promise<Reply> {
+  const passing = passingCall(stream, cache, nowMs);
+  // Behind the script, which must run in its turn: see visitByCalls().
+  const calls: Call[] =
+    schedule === undefined ? [call] : [{ ...call, inTurn: true }, ...visitByCalls(stream, schedule.firstMs)];
+  const outcomes = await stream.redis.pipeline(passing === undefined ? calls : [...calls, passing]);
+  if (passing !== undefined) notePassing(stream, cache, outcomes.at(-1) ?? null, nowMs);
+  return unwrap(outcomes[0] ?? null);
 }
 
 function refusal(stream: EventStream, outcome: string, detail: Reply | undefined, sizes: readonly number[]): WeirError {
@@ -142,7 +185,11 @@ function tooLarge(sizes: readonly number[], limit: number): WeirError {
 }
 
 /** SHA-256 of the messages as they are stored: the same whatever the spacing and media type of the request. */
-async function fingerprint({ lengths, short, long }: EncodedMessages): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", Buffer.from(JSON.stringify([lengths, short, long])));
+async function fingerprint(
+  { lengths, short, long }: EncodedMessages,
+  schedule: SchedulePlan | undefined,
+): Promise<string> {
+  const content = [lengths, short, long, ...(schedule === undefined ? [] : [schedule.wanted])];
+  const digest = await crypto.subtle.digest("SHA-256", Buffer.from(JSON.stringify(content)));
   return Buffer.from(digest).toString("base64url");
 }

@@ -1,10 +1,12 @@
 import { registryKey, streamKeys } from "../keys.ts";
-import type { Command, Outcome } from "../redis/connection.ts";
-import { type Redis, unwrap } from "../redis/redis.ts";
+import { type Command, type Outcome, ReplyError } from "../redis/connection.ts";
+import { type Call, type Redis, unwrap } from "../redis/redis.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
 import { forgetStreamScript } from "../scripts/forget-stream.lua.ts";
+import { noteVisitsScript } from "../scripts/note-visits.lua.ts";
 import { type Page, type PageQuery, pageByName } from "./page.ts";
+import { countOr0 } from "./settings.ts";
 import { type EventStream, openStream } from "./stream.ts";
 
 /**
@@ -40,18 +42,54 @@ export async function visitSoon({ redis, registry, name }: EventStream, nowMs: n
 }
 
 /**
- * Notes when to visit streams next.
- * @param visits XX: a stream that was deleted meanwhile must not come back as a name
+ * Has a stream visited by then, also where the reaper is visiting it just now and has not seen what is due then: so the time
+ * is touched in any case, and the reaper leaves one that has changed since it was read (see {@link noteVisits}). To be sent
+ * behind what is due, never before.
+ */
+export function visitByCalls({ registry, name }: EventStream, atMs: number): Command[] {
+  return [
+    ["ZADD", registry, "XX", "LT", atMs, name],
+    ["ZADD", registry, "XX", "INCR", TOUCH_MS, name],
+  ];
+}
+
+/** The least that changes a time as Redis keeps it, a double, for the next thousands of years. */
+const TOUCH_MS = 0.001;
+
+/** When to visit a stream next. */
+export interface Visit {
+  readonly name: string;
+  /** What the registry said when the stream was looked up. */
+  readonly seenMs: string;
+  readonly atMs: number;
+}
+
+const VISITS_AT_ONCE = 1_000;
+
+/**
+ * Notes when to visit streams next. What others have noted since they were looked up stays where it is sooner; by a script,
+ * which costs two commands more, only where a stream is put off.
+ * @param nowMs by when a visit is not put off
+ * @returns the first error, or null
  */
 export async function noteVisits(
   redis: Redis,
   keyPrefix: string,
-  visits: readonly { readonly name: string; readonly atMs: number }[],
+  visits: readonly Visit[],
+  nowMs: number,
 ): Promise<Outcome> {
-  if (visits.length === 0) return null;
-  const scores = visits.flatMap(({ name, atMs }) => [atMs, name]);
-  const [outcome = null] = await redis.pipeline([["ZADD", registryKey(keyPrefix), "XX", ...scores]]);
-  return outcome;
+  const registry = registryKey(keyPrefix);
+  const soon = visits.filter(({ atMs }) => atMs <= nowMs);
+  const putOff = visits.filter(({ atMs }) => atMs > nowMs);
+  // XX: a stream that was deleted meanwhile must not come back as a name.
+  const calls: Call[] =
+    soon.length === 0 ? [] : [["ZADD", registry, "XX", ...soon.flatMap(({ name, atMs }) => [atMs, name])]];
+  for (let i = 0; i < putOff.length; i += VISITS_AT_ONCE) {
+    const args = putOff.slice(i, i + VISITS_AT_ONCE).flatMap(({ name, seenMs, atMs }) => [name, seenMs, atMs]);
+    calls.push({ script: noteVisitsScript, keys: [registry], args });
+  }
+  const outcomes = await redis.pipeline(calls);
+  return outcomes.find((outcome) => outcome instanceof ReplyError) ?? null;
 }
 
 /** Lists the streams by name; a key that another client put a value of another type into is no stream. */
@@ -59,18 +97,31 @@ export async function listStreams(
   redis: Redis,
   keyPrefix: string,
   query: PageQuery,
-): Promise<Page<{ name: string; length: number }>> {
+): Promise<Page<{ name: string; length: number; scheduled: number }>> {
   const names = asArray(await redis.send(["ZRANGE", registryKey(keyPrefix), 0, -1])).map(asText);
   const { items, next } = pageByName(
     names.map((name) => ({ name })),
     query,
   );
-  const lengths = await redis.pipeline(items.map(({ name }): Command => ["XLEN", streamKeys(keyPrefix, name).stream]));
+  const figures = await redis.pipeline(
+    items.flatMap(({ name }): Command[] => {
+      const keys = streamKeys(keyPrefix, name);
+      return [
+        ["XLEN", keys.stream],
+        ["HMGET", keys.config, "scheduled"],
+      ];
+    }),
+  );
   const streams = items.flatMap(({ name }, i) => {
-    const length = lengths[i];
-    return typeof length === "number" ? [{ name, length }] : [];
+    const [length, scheduled] = figures.slice(2 * i, 2 * i + 2);
+    return typeof length === "number" ? [{ name, length, scheduled: readScheduled(scheduled) }] : [];
   });
   return { items: streams, next };
+}
+
+/** A key of another type there counts as none. */
+function readScheduled(outcome: Outcome | undefined): number {
+  return Array.isArray(outcome) ? countOr0(outcome[0]) : 0;
 }
 
 /**

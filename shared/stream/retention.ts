@@ -6,7 +6,7 @@ import type { ScriptCall } from "../redis/script.ts";
 import { neededByGroupsScript } from "../scripts/needed-by-groups.lua.ts";
 import { trimScript } from "../scripts/trim.lua.ts";
 import { unwrapOfStream } from "./missing.ts";
-import { decodeStreamConfig, type StreamConfig, type Unfinished } from "./settings.ts";
+import { decodeLaterFacts, decodeStreamConfig, type StreamConfig, type Unfinished } from "./settings.ts";
 import { MAX_STEPS } from "./steps.ts";
 import type { EventStream } from "./stream.ts";
 
@@ -118,6 +118,14 @@ export interface RetentionForecast {
   readonly heldBackBy: readonly { readonly group: string; readonly fromId: string; readonly sinceMs: number }[];
 }
 
+/** What a stream's scheduled messages come to, which no trim takes. */
+export interface ScheduledForecast {
+  /** How many wait to be appended when they are due. */
+  readonly scheduled: number;
+  /** Since when the first of them is due and waits, as for room in a stream at its `maxLength`; null: none does. */
+  readonly overdueSince: number | null;
+}
+
 /** A stream as of one moment, as a forecast needs it. */
 interface Snapshot {
   readonly length: number;
@@ -141,17 +149,20 @@ interface GroupNeed {
  * Tells what the next trim by the stream's settings would do. Counts by age are estimated from the ids' times.
  * @throws {WeirError} `unknown-stream`
  */
-export async function forecastRetention(stream: EventStream, nowMs: number): Promise<RetentionForecast> {
+export async function forecastRetention(
+  stream: EventStream,
+  nowMs: number,
+): Promise<RetentionForecast & ScheduledForecast> {
   const { keys, redis } = stream;
   const [snapshot = null, config = null] = await redis.pipeline([
     { script: neededByGroupsScript, keys: [keys.stream, keys.config], args: [] },
     ["HGETALL", keys.config],
   ]);
-  return forecast(
-    decodeSnapshot(unwrapOfStream(stream, snapshot)),
-    decodeStreamConfig(asMap(unwrap(config))).retention,
-    nowMs,
-  );
+  const read = decodeSnapshot(unwrapOfStream(stream, snapshot));
+  const hash = asMap(unwrap(config));
+  const { scheduled, laterDueMs = Number.POSITIVE_INFINITY } = decodeLaterFacts(hash);
+  const overdueSince = laterDueMs < nowMs ? laterDueMs : null;
+  return { ...forecast(read, decodeStreamConfig(hash).retention, nowMs), scheduled, overdueSince };
 }
 
 /** The forecast itself, from what was read. */

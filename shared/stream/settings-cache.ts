@@ -18,6 +18,18 @@ export interface CachedStream {
   readonly isBounded: boolean;
 }
 
+/** What is known of a stream's scheduled messages, by this machine's clock. */
+export interface CachedLater {
+  /** When the first one is due; Infinity: nothing known. */
+  readonly dueMs: number;
+  /** Until then nothing is appended in passing: the last time there was nothing to be done. */
+  readonly restUntilMs?: number;
+  /** The buckets that hold what is due, where they are known. */
+  readonly buckets?: readonly string[];
+}
+
+const NOTHING_LATER: CachedLater = { dueMs: Number.POSITIVE_INFINITY };
+
 const KEPT_MS = 10_000;
 /** What to remember of a stream's settings. */
 export function cachedStream({ maxMessageBytes, retention }: StreamConfig): CachedStream {
@@ -28,9 +40,13 @@ export function cachedStream({ maxMessageBytes, retention }: StreamConfig): Cach
 export class SettingsCache {
   readonly #groups: ExpiringMap<CachedGroup>;
   readonly #streams: ExpiringMap<CachedStream>;
+  readonly #later: ExpiringMap<CachedLater>;
+  readonly #buckets: ExpiringMap<ReadonlyMap<number, number>>;
 
   constructor(now: () => number = Date.now) {
     this.#groups = new ExpiringMap(now, KEPT_MS);
+    this.#later = new ExpiringMap(now, KEPT_MS);
+    this.#buckets = new ExpiringMap(now, KEPT_MS);
     this.#streams = new ExpiringMap(now, KEPT_MS);
   }
 
@@ -50,6 +66,8 @@ export class SettingsCache {
   /** After this isolate itself has deleted the stream. */
   forgetStream(stream: EventStream): void {
     this.#streams.delete(stream.keys.stream);
+    this.#later.delete(stream.keys.stream);
+    this.#buckets.delete(stream.keys.stream);
     // Names hold no spaces.
     this.#groups.deleteAll((key) => key.startsWith(`${stream.keys.stream} `));
   }
@@ -60,5 +78,22 @@ export class SettingsCache {
 
   setStream(stream: EventStream, settings: CachedStream): void {
     this.#streams.set(stream.keys.stream, settings);
+  }
+
+  later(stream: EventStream): CachedLater {
+    return this.#later.get(stream.keys.stream) ?? NOTHING_LATER;
+  }
+
+  setLater(stream: EventStream, later: CachedLater): void {
+    this.#later.set(stream.keys.stream, later);
+  }
+
+  /** By hour, the number of the bucket that had room last. */
+  buckets(stream: EventStream): ReadonlyMap<number, number> {
+    return this.#buckets.get(stream.keys.stream) ?? new Map();
+  }
+
+  setBuckets(stream: EventStream, buckets: ReadonlyMap<number, number>): void {
+    this.#buckets.set(stream.keys.stream, buckets);
   }
 }

@@ -178,6 +178,25 @@ export function decodeGroupGap(hash: ConfigHash, group: string): { gap: Gap | nu
   return { gap: decodeGap(hash.get(`gap:${group}`)), dropped: numberAt(hash, `dropped:${group}`, 0) };
 }
 
+/** What the config says of scheduled messages. */
+export interface LaterFacts {
+  /** How many there are. */
+  readonly scheduled: number;
+  /** When the first one is due, or sooner; undefined: there is none. */
+  readonly laterDueMs: number | undefined;
+}
+
+export function decodeLaterFacts(hash: ConfigHash): LaterFacts {
+  const laterDueMs = numberAt(hash, "laterDue", undefined);
+  return { scheduled: laterDueMs === undefined ? 0 : countOr0(hash.get("scheduled")), laterDueMs };
+}
+
+/** A count as a script wrote it; what another client has written there is 0. */
+export function countOr0(value: Reply | undefined): number {
+  const count = typeof value === "string" ? Number(value) : Number.NaN;
+  return Number.isSafeInteger(count) && count >= 0 ? count : 0;
+}
+
 function numberAt<Default>(hash: ConfigHash, field: string, fallback: Default): number | Default {
   const value = hash.get(field);
   const number = value === undefined ? Number.NaN : Number(value);

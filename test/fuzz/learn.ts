@@ -19,10 +19,15 @@ const MEMBERS: Readonly<Record<string, Known>> = {
 export function learn(pool: Pool, scope: Scope, json: unknown): void {
   for (const [name, text] of textsIn(json, "")) {
     const kind = MEMBERS[name];
-    if (kind !== undefined) pool.learn(kind, scope, text);
+    if (kind !== undefined) pool.learn(kind === "id" && isScheduled(text) ? "scheduledId" : kind, scope, text);
     if (kind === "id" && scope.path.includes("/dead-letters")) pool.learn("deadId", scope, text);
     if (name === "name" && scope.path.endsWith("/consumers")) pool.learn("anyConsumer", scope, text);
   }
+}
+
+/** Ids of produced messages may be of either kind. */
+function isScheduled(id: string): boolean {
+  return id.startsWith("later~");
 }
 
 /** Every text with the name that it, or the list that it is in, has. */

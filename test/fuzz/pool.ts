@@ -31,11 +31,25 @@ const SEEDS: Readonly<Record<Known, readonly string[]>> = {
   anyConsumer: ["c0", "c1", "@held:0", "@held", "a b", "ü/ÿ", "\u0000", "%2F", "..", "a:b"],
   id: EDGE_IDS,
   deadId: EDGE_IDS,
+  scheduledId: ["later~1.0~000000000001.", "later~999999999.999999~999999999999999.abcdefgh", "later~", "1-0"],
   position: [...EDGE_IDS, ...TIMES, "-", "+"],
   place: [...EDGE_IDS, ...TIMES, "earliest", "latest"],
   lease: ["1~1~c0~1~1-0~1", "1~~~~~", "", "1~1", "2~future"],
   pollState: ["1.9.0.1.1.0.0", "1.0.0.0", "1.999999.999999.1.1.999999999999999.999999999999999", "2.x", ""],
-  cursor: [...EDGE_IDS, "s0", "g0", "0", "1:0", "1690000000000:0-1", "again:", "again:1", "again:0-1", "~", "1~1"],
+  cursor: [
+    ...EDGE_IDS,
+    "s0",
+    "g0",
+    "0",
+    "1:0",
+    "1690000000000:0-1",
+    "again:",
+    "again:1",
+    "again:0-1",
+    "~",
+    "1~1",
+    "1~000000000001.",
+  ],
   type: ["order", "t", "order.paid", "ü", "\u2028", "0"],
   onceKey: ["k0", "k1", "k2", ":", "~".repeat(255), "{}"],
 };
@@ -111,6 +125,7 @@ function keyOf(kind: Known, { stream = "", group = "", path }: Scope): string {
       return `${kind} /`;
     case "group":
     case "id":
+    case "scheduledId":
     case "position":
     case "place":
     case "onceKey":

@@ -156,6 +156,10 @@ function expectedType(name: string): string {
     again: "hash",
     "again-due": "zset",
     "dead-index": "zset",
+    later: "zset",
+    "later-sizes": "hash",
+    "later-messages": "hash",
+    "later-due": "zset",
     once: "string",
     clock: "string",
   };

@@ -14,6 +14,7 @@ const KNOWN: Readonly<Record<string, Known>> = {
   handoverTo: "consumer",
   id: "id",
   ids: "id",
+  scheduledId: "scheduledId",
   minId: "id",
   start: "position",
   end: "position",

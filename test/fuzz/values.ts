@@ -8,6 +8,7 @@ export type Known =
   | "anyConsumer"
   | "id"
   | "deadId"
+  | "scheduledId"
   | "position"
   | "place"
   | "lease"

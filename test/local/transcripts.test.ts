@@ -57,12 +57,7 @@ async function transcriptIn(page: string): Promise<{ command: string; answer: st
 }
 
 test("the README, getting started, CloudEvents and webhooks have transcripts", () => {
-  expect(pages.sort()).toEqual([
-    "README.md",
-    "docs/cloudevents.md",
-    "docs/getting-started.md",
-    "docs/webhooks.md",
-  ]);
+  expect(pages.sort()).toEqual(["README.md", "docs/cloudevents.md", "docs/getting-started.md", "docs/webhooks.md"]);
 });
 
 test.each(pages)("the transcript of %s answers as it says", async (page) => {
@@ -76,7 +71,10 @@ test.each(pages)("the transcript of %s answers as it says", async (page) => {
   const [told, here] = ["http://127.0.0.1:8787", stack?.url ?? ""];
   const local = script.replaceAll(told, here);
   const { stdout } = await promisify(execFile)("bash", ["-c", local], { cwd: dir });
-  const answers = stdout.replaceAll(here, told).split(mark).map((text) => text.trim());
+  const answers = stdout
+    .replaceAll(here, told)
+    .split(mark)
+    .map((text) => text.trim());
   for (const [i, { command, answer }] of steps.entries()) {
     // "…" stands for what differs from run to run.
     const pattern = answer

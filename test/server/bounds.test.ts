@@ -82,9 +82,14 @@ async function isRefused({ member }: Bound, value: unknown): Promise<boolean> {
   return paths.some((path) => path === name || path.startsWith(name === "" ? "" : `${name}.`));
 }
 
+/** How late a message may be delivered depends on the clock. */
+function isBoundByItself({ name }: ApiMember): boolean {
+  return !/(^|\.)deliverAt$/.test(name);
+}
+
 describe("each bound in the document", () => {
   test("is kept: what lies at it is taken, what lies one beyond it is refused", async () => {
-    const members = apiMembers(document).filter((member) => !isOfScheme(member));
+    const members = apiMembers(document).filter((member) => isBoundByItself(member) && !isOfScheme(member));
     const bounds = members.flatMap(boundsOf);
     expect(bounds.length).toBeGreaterThan(100);
     const wrong: string[] = [];

@@ -20,6 +20,8 @@ interface Asked {
   readonly headers?: Record<string, string>;
 }
 
+const SCHEDULED = "later~1.0~000000000001.0";
+
 /** Each route that changes something, with what repeating it means. */
 const WRITES: readonly (Asked & { readonly repeat: RegExp })[] = [
   { method: "PUT", path: STREAM, repeat: /repeating it is safe/ },
@@ -32,6 +34,13 @@ const WRITES: readonly (Asked & { readonly repeat: RegExp })[] = [
     headers: { "idempotency-key": "k" },
     repeat: /with the same Idempotency-Key: nothing is appended twice/,
   },
+  {
+    method: "POST",
+    path: `${STREAM}/messages`,
+    body: { messages: [{ data: 1, delayMs: 1_000 }] },
+    repeat: /may append the messages twice/,
+  },
+  { method: "DELETE", path: `${STREAM}/scheduled/${SCHEDULED}`, repeat: /404 means that it is gone/ },
   { method: "PUT", path: GROUP, repeat: /repeating it is safe/ },
   { method: "DELETE", path: GROUP, repeat: /404 means that it is gone/ },
   { method: "POST", path: `${GROUP}/seek`, body: { to: "earliest" }, repeat: /may be read again/ },
@@ -62,6 +71,8 @@ const READS: readonly Asked[] = [
   `${STREAM}/messages`,
   `${STREAM}/messages/1-1`,
   `${STREAM}/messages/1-1/states`,
+  `${STREAM}/scheduled`,
+  `${STREAM}/scheduled/${SCHEDULED}`,
   `${STREAM}/groups`,
   GROUP,
   `${GROUP}/pending`,

@@ -27,6 +27,7 @@ const VALID: Readonly<Record<string, unknown>> = {
   group: "none",
   consumer: "none",
   id: "1-0",
+  scheduledId: "later~1.0~000000000001.0",
   ids: ["1-0"],
   minId: "1-0",
   to: "latest",

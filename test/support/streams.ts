@@ -107,3 +107,16 @@ export async function passTimeOfSideStore(native: IoRedis, stream: EventStream, 
   pipeline.hset(stream.keys.config, `againDue:${group}`, 1);
   await pipeline.exec();
 }
+
+/** Lets all that is scheduled be due by so much sooner, so that no test has to wait for it. */
+export async function passTimeOfScheduled(native: IoRedis, { keys }: EventStream, ms: number): Promise<void> {
+  const buckets = await native.zrange(keys.later, "0", "-1");
+  const pipeline = native.pipeline();
+  for (const key of [keys.later, ...buckets.map((bucket) => keys.laterDue(bucket))]) {
+    const members = await native.zrange(key, "0", "-1", "WITHSCORES");
+    for (let i = 0; i < members.length; i += 2) pipeline.zadd(key, Number(members[i + 1]) - ms, members[i] ?? "");
+  }
+  const due = await native.hget(keys.config, "laterDue");
+  if (due !== null) pipeline.hset(keys.config, "laterDue", Number(due) - ms);
+  await pipeline.exec();
+}

@@ -147,7 +147,7 @@ function expectBalanced(html: string): void {
 }
 
 describe("the curl lines", () => {
-  /** A stream with a group that has a pending message and a dead letter, and what to put in place of each name. */
+  /** A stream with a scheduled message and a group that has a pending one and a dead letter, and what to put in place of each name. */
   async function prepare(stream: string, isForDeadLetter: boolean): Promise<Record<string, string>> {
     const group = `/v1/streams/${stream}/groups/mail`;
     await worker.call("PUT", `/v1/streams/${stream}`);
@@ -159,9 +159,11 @@ describe("the curl lines", () => {
     const [{ id, lease }] = second.json.messages;
     const letters = await worker.call("GET", `${group}/dead-letters`);
     const [{ id: letter }] = letters.json.deadLetters;
+    const later = { messages: [{ data: 3, delayMs: 3_600_000 }] };
+    const [scheduledId] = (await worker.call("POST", `/v1/streams/${stream}/messages`, later)).json.ids;
     const ids = isForDeadLetter ? letter : id;
     const names = { stream, group: "mail", consumer: "a", type: "order.paid", subject: "shop", scope: "metrics" };
-    return { ...names, id: ids, ids, acks: lease };
+    return { ...names, id: ids, ids, acks: lease, scheduledId };
   }
 
   async function run(command: string): Promise<string> {

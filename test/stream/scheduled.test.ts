@@ -1,0 +1,583 @@
+import { describe, expect, test } from "vitest";
+import { decodeEntry, encodeMessage, type NewMessage } from "../../shared/message.ts";
+import { asArray } from "../../shared/redis/reply.ts";
+import { hourAt, parseScheduledCursor, parseScheduledId } from "../../shared/stream/buckets.ts";
+import { streamInfo } from "../../shared/stream/inspect.ts";
+import { configureStream, deleteStream } from "../../shared/stream/manage.ts";
+import { produce } from "../../shared/stream/produce.ts";
+import { decodePromoted, promoteCall } from "../../shared/stream/promote.ts";
+import { forecastRetention } from "../../shared/stream/retention.ts";
+import { cancelScheduled, getScheduled, listScheduled } from "../../shared/stream/scheduled.ts";
+import { SettingsCache } from "../../shared/stream/settings-cache.ts";
+import { openStream } from "../../shared/stream/stream.ts";
+import { failure } from "../support/failure.ts";
+import { ownRedis } from "../support/own-redis.ts";
+import { BOTH_TRANSPORTS, nativeClient, openRedis } from "../support/redis.ts";
+import {
+  leasesOf,
+  makeStream,
+  passTimeOfScheduled,
+  poll,
+  produceNumbers,
+  settleSome,
+  type TestStream,
+} from "../support/streams.ts";
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+function later(data: unknown, delayMs: number): NewMessage {
+  return { data: JSON.stringify(data), schedule: { delayMs } };
+}
+
+function at(data: unknown, deliverAtMs: number): NewMessage {
+  return { data: JSON.stringify(data), schedule: { deliverAtMs } };
+}
+
+/** Promotes until nothing more is due, as the reaper does. @returns how many were appended */
+async function promoteAll(stream: TestStream, max = 1_000): Promise<number> {
+  let [appended, buckets]: [number, readonly string[]] = [0, []];
+  for (let step = 0; step < 200; step++) {
+    const done = decodePromoted(await stream.redis.send(promoteCall(stream, buckets, max)));
+    appended += done.appended;
+    if (!done.more) return appended;
+    buckets = done.buckets;
+  }
+  throw new Error("promotion does not end");
+}
+
+async function dataOf(stream: TestStream): Promise<unknown[]> {
+  const entries = asArray(await stream.redis.send(["XRANGE", stream.keys.stream, "-", "+"])).map(decodeEntry);
+  return entries.map(({ fields }) => JSON.parse(String(fields[fields.indexOf("data") + 1])));
+}
+
+/** The keys of scheduled messages that are there, without what stands before their names. */
+async function keysOf(stream: TestStream): Promise<string[]> {
+  const keys = await nativeClient().keys(`${stream.keys.stream}:later*`);
+  return keys.map((key) => key.slice(stream.keys.stream.length + 1)).sort();
+}
+
+async function idsOf(stream: TestStream): Promise<string[]> {
+  return (await listScheduled(stream, { limit: 1_000 })).items.map(({ id }) => id);
+}
+
+function known(id: string) {
+  const parsed = parseScheduledId(id);
+  if (parsed === undefined) throw new Error(`not a scheduled id: ${id}`);
+  return parsed;
+}
+
+describe.each(BOTH_TRANSPORTS)("a scheduled message over %s", (transport) => {
+  test("is in no range and no group before it is due, then is appended once, in one round trip", async () => {
+    const stream = await makeStream(["g"], { transport });
+    const { usage } = stream.redis;
+    await produceNumbers(stream, 1);
+    const before = usage.roundTrips;
+    const { ids } = await produce(stream, [later("b", 2 * HOUR_MS), { data: '"now"' }, later("a", HOUR_MS)]);
+    expect(usage.roundTrips - before).toBe(1);
+    expect(ids).toEqual([
+      expect.stringMatching(/^later~\d+\.0~\d{12}\.[0-9a-f]{8}$/),
+      expect.stringMatching(/^\d+-\d+$/),
+      expect.stringMatching(/^later~\d+\.0~\d{12}\.[0-9a-f]{8}$/),
+    ]);
+    expect(await promoteAll(stream)).toBe(0);
+    expect(await dataOf(stream)).toEqual([0, "now"]);
+    expect((await poll(stream, "g")).messages).toHaveLength(2);
+    await passTimeOfScheduled(nativeClient(), stream, HOUR_MS);
+    expect(await promoteAll(stream)).toBe(1);
+    expect(await dataOf(stream)).toEqual([0, "now", "a"]);
+    await passTimeOfScheduled(nativeClient(), stream, HOUR_MS);
+    expect(await promoteAll(stream)).toBe(1);
+    expect(await promoteAll(stream)).toBe(0);
+    expect(await dataOf(stream)).toEqual([0, "now", "a", "b"]);
+    expect(await keysOf(stream)).toEqual([]);
+    expect(await nativeClient().hmget(stream.keys.config, "laterDue", "scheduled")).toEqual([null, null]);
+  });
+
+  test("keeps every byte: type, key, attributes, binary, JSON text and long texts", async () => {
+    const stream = await makeStream([], { transport, settings: { maxMessageBytes: 1024 * 1024 } });
+    const messages: NewMessage[] = [
+      {
+        type: "a,b\n1",
+        key: "ключ",
+        data: '{"1.0":1.0,"z":-0,"a":12345678901234567890}',
+        attributes: { "€": "\u2028\0\n" },
+      },
+      { data: "AP+Q", isBase64: true, datacontenttype: "image/png" },
+      { data: JSON.stringify("😀".repeat(20_000)) },
+      {},
+    ];
+    const schedule = { delayMs: MINUTE_MS };
+    const { ids } = await produce(
+      stream,
+      messages.map((message) => ({ ...message, schedule })),
+    );
+    const listed = (await listScheduled(stream, { limit: 10 })).items;
+    expect(listed.map(({ id }) => id)).toEqual(ids);
+    expect(JSON.parse(listed[1]?.message ?? "")).toEqual({
+      type: null,
+      key: null,
+      attributes: {},
+      datacontenttype: "image/png",
+      dataBase64: "AP+Q",
+    });
+    expect(listed[0]?.message).toContain('"data":{"1.0":1.0,"z":-0,"a":12345678901234567890}');
+    expect(await getScheduled(stream, known(ids[2] ?? ""))).toEqual(listed[2]);
+    await passTimeOfScheduled(nativeClient(), stream, MINUTE_MS);
+    expect(await promoteAll(stream)).toBe(4);
+    const entries = await nativeClient().xrange(stream.keys.stream, "-", "+");
+    expect(entries.map(([, fields]) => fields)).toEqual(messages.map(encodeMessage));
+  });
+});
+
+describe("when it is due", () => {
+  test("Redis' clock decides, however far the Worker's is off", async () => {
+    for (const offMs of [-3 * DAY_MS, -5_000, 5_000, 3 * DAY_MS]) {
+      const stream = await makeStream([]);
+      const sentMs = Date.now();
+      const messages = [later(1, 90 * MINUTE_MS), at(2, sentMs + HOUR_MS)];
+      const { ids } = await produce(stream, messages, undefined, undefined, sentMs + offMs);
+      const [first, second] = (await listScheduled(stream, { limit: 10 })).items;
+      expect([first?.id, second?.id]).toEqual([ids[1], ids[0]]);
+      expect(first?.deliverAt).toBe(sentMs + HOUR_MS);
+      expect(second?.deliverAt).toBeGreaterThanOrEqual(sentMs + 90 * MINUTE_MS);
+      expect(second?.deliverAt).toBeLessThanOrEqual(Date.now() + 90 * MINUTE_MS);
+    }
+  });
+
+  test("a time that has passed, and a delay of 0, are appended at once and have plain ids", async () => {
+    const stream = await makeStream([]);
+    const nowMs = Date.now();
+    // By a clock that is a day behind it is to come.
+    for (const offMs of [0, -DAY_MS]) {
+      const { ids } = await produce(stream, [at(1, nowMs - 1), later(2, 0)], undefined, undefined, nowMs + offMs);
+      expect(ids.every((id) => /^\d+-\d+$/.test(id))).toBe(true);
+    }
+    expect(await dataOf(stream)).toEqual([1, 2, 1, 2]);
+    expect(await keysOf(stream)).toEqual([]);
+  });
+
+  test("a time more than 30 days ahead is refused, and names its message", async () => {
+    const stream = await makeStream([]);
+    const error = await failure(produce(stream, [{ data: "1" }, at(2, Date.now() + 31 * DAY_MS)]));
+    expect(error).toMatchObject({ code: "invalid-request", options: { errors: [{ path: "messages[1].deliverAt" }] } });
+    expect(await dataOf(stream)).toEqual([]);
+  });
+
+  test("messages are appended in the order of their times, those of one moment in the order in which they came", async () => {
+    const stream = await makeStream([]);
+    const nowMs = Date.now();
+    const times = Array.from({ length: 300 }, (_, i) => nowMs + MINUTE_MS + ((i * 7_919) % 40) * 20 * MINUTE_MS);
+    for (let i = 0; i < times.length; i += 50) {
+      await produce(
+        stream,
+        times.slice(i, i + 50).map((ms, j) => at([ms, i + j], ms)),
+      );
+    }
+    const expected = times.map((ms, i) => [ms, i]).sort(([a = 0, i = 0], [b = 0, j = 0]) => a - b || i - j);
+    const listed = [];
+    for (let cursor: string | null = null, first = true; first || cursor !== null; first = false) {
+      const page: Awaited<ReturnType<typeof listScheduled>> = await listScheduled(stream, {
+        cursor: cursor === null ? undefined : parseScheduledCursor(cursor),
+        limit: 7,
+      });
+      listed.push(...page.items.map(({ message }) => JSON.parse(message).data));
+      cursor = page.next;
+    }
+    expect(listed).toEqual(expected);
+    await passTimeOfScheduled(nativeClient(), stream, DAY_MS);
+    expect(await promoteAll(stream, 33)).toBe(300);
+    expect(await dataOf(stream)).toEqual(expected);
+  });
+});
+
+describe("all or nothing:", () => {
+  test("one message that is too large, or a key of another type, leaves nothing of either kind", async () => {
+    const stream = await makeStream([]);
+    const native = nativeClient();
+    const messages = [{ data: "1" }, later("x".repeat(2_000), HOUR_MS)];
+    expect((await failure(produce(stream, messages))).code).toBe("payload-too-large");
+    const hour = hourAt(Date.now() + HOUR_MS);
+    const odd = [
+      stream.keys.later,
+      stream.keys.laterSizes,
+      stream.keys.laterMessages(`${hour}.0`),
+      stream.keys.laterDue(`${hour}.0`),
+    ];
+    for (const key of odd) {
+      await native.set(key, "another client's");
+      const error = await failure(produce(stream, [{ data: "1" }, later(2, HOUR_MS)]));
+      expect(error.code, key).toBe("conflict");
+      await native.del(key);
+    }
+    expect(await dataOf(stream)).toEqual([]);
+    expect(await keysOf(stream)).toEqual([]);
+    expect(await streamInfo(stream)).toMatchObject({ length: 0, scheduled: 0 });
+  });
+
+  test("a full Redis refuses the whole of it, and appends what it has once there is room", async () => {
+    const { native, open } = await ownRedis();
+    const stream = { ...openStream(open("tcp"), "weir:", "s"), prefix: "weir:" };
+    await configureStream(stream, {}, 0);
+    await produce(stream, [later(1, HOUR_MS)]);
+    await native.config("SET", "maxmemory", 1);
+    expect((await failure(produce(stream, [later(2, HOUR_MS), { data: "3" }]))).code).toBe("redis-full");
+    const moved = await native.hgetall(stream.keys.config);
+    expect(moved.scheduled).toBe("1");
+    await native.config("SET", "maxmemory", 0);
+    await passTimeOfScheduled(native, stream, HOUR_MS);
+    await native.config("SET", "maxmemory", 1);
+    expect((await failure(promoteAll(stream))).code).toBe("redis-full");
+    await native.config("SET", "maxmemory", 0);
+    expect(await promoteAll(stream)).toBe(1);
+    expect(await dataOf(stream)).toEqual([1]);
+  });
+
+  test("a stream that is gone takes none", async () => {
+    const stream = await makeStream([]);
+    await nativeClient().del(stream.keys.stream);
+    expect((await failure(produce(stream, [later(1, HOUR_MS)]))).code).toBe("unknown-stream");
+    await deleteStream(stream);
+    expect((await failure(produce(stream, [later(1, HOUR_MS)]))).code).toBe("unknown-stream");
+    expect(await keysOf(stream)).toEqual([]);
+  });
+
+  test("1,000 messages over 720 hours are stored in one round trip, by a bounded number of commands", async () => {
+    const stream = await makeStream([]);
+    const { usage } = stream.redis;
+    const before = { ...usage };
+    const messages = Array.from({ length: 1_000 }, (_, i) => later(i, 1 + ((i * HOUR_MS) % (720 * HOUR_MS))));
+    const { ids } = await produce(stream, messages);
+    expect(new Set(ids).size).toBe(1_000);
+    expect(usage.roundTrips - before.roundTrips).toBeLessThanOrEqual(2);
+    expect(usage.commands - before.commands).toBeLessThan(2 * (4 * 720 + 30));
+    expect(await streamInfo(stream)).toMatchObject({ scheduled: 1_000 });
+  });
+});
+
+describe("an Idempotency-Key", () => {
+  test("covers scheduled messages: the same ids, whatever became of them", async () => {
+    const stream = await makeStream([]);
+    const messages = [later(1, HOUR_MS), { data: "2" }, later(3, HOUR_MS)];
+    const { ids } = await produce(stream, messages, "key");
+    expect(await produce(stream, messages, "key")).toEqual({ ids, repeated: true });
+    await cancelScheduled(stream, known(ids[0] ?? ""));
+    await passTimeOfScheduled(nativeClient(), stream, HOUR_MS);
+    await promoteAll(stream);
+    expect(await produce(stream, messages, "key")).toEqual({ ids, repeated: true });
+    expect(await dataOf(stream)).toEqual([2, 3]);
+    const only = [later(4, HOUR_MS)];
+    const other = await produce(stream, only, "other");
+    expect(await produce(stream, only, "other")).toEqual({ ids: other.ids, repeated: true });
+  });
+
+  test("with another delay is other content", async () => {
+    const stream = await makeStream([]);
+    await produce(stream, [later(1, HOUR_MS)], "key");
+    for (const message of [later(1, HOUR_MS + 1), at(1, HOUR_MS), { data: "1" }]) {
+      expect((await failure(produce(stream, [message], "key"))).code).toBe("idempotency-mismatch");
+    }
+  });
+
+  test("is not remembered by a stream made anew", async () => {
+    const stream = await makeStream([]);
+    const first = await produce(stream, [later(1, HOUR_MS)], "key");
+    await deleteStream(stream);
+    await configureStream(stream, {}, 0);
+    const second = await produce(stream, [later(1, HOUR_MS)], "key");
+    expect(second.repeated).toBe(false);
+    expect(second.ids).not.toEqual(first.ids);
+  });
+});
+
+describe("cancelling", () => {
+  test("takes a message back, once; the others stay", async () => {
+    const stream = await makeStream([]);
+    const { ids } = await produce(stream, [later(1, HOUR_MS), later(2, HOUR_MS), later(3, 5 * HOUR_MS)]);
+    const [first, second, third] = ids.map(known);
+    if (!first || !second || !third) throw new Error("three ids");
+    await cancelScheduled(stream, first);
+    expect((await failure(cancelScheduled(stream, first))).code).toBe("unknown-message");
+    expect((await failure(getScheduled(stream, first))).code).toBe("unknown-message");
+    expect(await idsOf(stream)).toEqual(ids.slice(1));
+    await cancelScheduled(stream, second);
+    expect(await streamInfo(stream)).toMatchObject({ scheduled: 1 });
+    await cancelScheduled(stream, third);
+    expect(await streamInfo(stream)).toMatchObject({ scheduled: 0 });
+    expect(await keysOf(stream)).toEqual([]);
+  });
+
+  test("against an append at the same time has exactly one winner, and is told which", async () => {
+    const stream = await makeStream([]);
+    const { ids } = await produce(
+      stream,
+      Array.from({ length: 60 }, (_, i) => later(i, HOUR_MS)),
+    );
+    await passTimeOfScheduled(nativeClient(), stream, HOUR_MS);
+    const other = { ...stream, redis: openRedis() };
+    const cancelling = Promise.all(
+      ids.map((id, i) =>
+        cancelScheduled(i % 2 === 0 ? stream : other, known(id)).then(
+          () => i,
+          () => undefined,
+        ),
+      ),
+    );
+    const promoting = Promise.all([promoteAll(stream, 7), promoteAll(other, 5)]);
+    const cancelled = (await cancelling).filter((i) => i !== undefined);
+    await promoting;
+    const appended = await dataOf(stream);
+    expect([...cancelled, ...appended].sort((a, b) => Number(a) - Number(b))).toEqual(ids.map((_, i) => i));
+  });
+
+  test("says 404 of a stream or message that is not there, also by the id of an earlier stream of that name", async () => {
+    const stream = await makeStream([]);
+    const { ids } = await produce(stream, [later(1, HOUR_MS)]);
+    const id = known(ids[0] ?? "");
+    await deleteStream(stream);
+    for (const ask of [cancelScheduled(stream, id), getScheduled(stream, id), listScheduled(stream, { limit: 1 })]) {
+      expect((await failure(ask)).code).toBe("unknown-stream");
+    }
+    await configureStream(stream, {}, 0);
+    await produce(stream, [later(1, HOUR_MS)]);
+    expect((await failure(cancelScheduled(stream, id))).code).toBe("unknown-message");
+    expect(await idsOf(stream)).toHaveLength(1);
+  });
+});
+
+describe("a stream at its maxLength", () => {
+  test("takes scheduled messages; due ones wait for room, as the figures say, and lose nothing", async () => {
+    const stream = await makeStream(["g"], { settings: { maxLength: 5 } });
+    const native = nativeClient();
+    await produceNumbers(stream, 5);
+    await produce(
+      stream,
+      Array.from({ length: 4 }, (_, i) => later(100 + i, HOUR_MS)),
+    );
+    await passTimeOfScheduled(native, stream, HOUR_MS + 5_000);
+    const done = decodePromoted(
+      await stream.redis.send(promoteCall(stream, [`${hourAt(Date.now() + HOUR_MS)}.0`], 100)),
+    );
+    expect(done).toMatchObject({ appended: 0, more: false, fullFor: "g" });
+    expect(await forecastRetention(stream, Date.now())).toMatchObject({
+      scheduled: 4,
+      overdueSince: expect.any(Number),
+    });
+    const { messages } = await poll(stream, "g", { batchSize: 3 });
+    await settleSome(stream, "g", { acks: leasesOf(messages) });
+    expect(await promoteAll(stream)).toBe(3);
+    expect(await dataOf(stream)).toEqual([3, 4, 100, 101, 102]);
+    const rest = await poll(stream, "g", { batchSize: 10 });
+    await settleSome(stream, "g", { acks: leasesOf(rest.messages) });
+    expect(await promoteAll(stream)).toBe(1);
+    expect((await poll(stream, "g")).messages.map(({ data }) => data)).toEqual([103]);
+  });
+
+  test("is not trimmed further than what is due needs", async () => {
+    const stream = await makeStream(["g"], { settings: { maxLength: 5_000 } });
+    for (let i = 0; i < 5; i++) await produceNumbers(stream, 1_000);
+    await nativeClient().xgroup("SETID", stream.keys.stream, "g", "$");
+    await produce(stream, [later("x", HOUR_MS)]);
+    await passTimeOfScheduled(nativeClient(), stream, HOUR_MS);
+    expect(await promoteAll(stream)).toBe(1);
+    expect((await streamInfo(stream)).length).toBeGreaterThan(4_800);
+  });
+});
+
+describe("requests that pass by", () => {
+  test("a poll that finds something due appends it, and says to come back at once", async () => {
+    const stream = await makeStream(["g"]);
+    const cache = new SettingsCache();
+    await produce(stream, [later(1, HOUR_MS)], undefined, cache);
+    const first = await poll(stream, "g", {}, cache);
+    const waits = await poll(stream, "g", { pollState: first.pollState }, cache);
+    expect(waits.pollAfterMs).toBeGreaterThan(0);
+    await passTimeOfScheduled(nativeClient(), stream, HOUR_MS);
+    const found = await poll(stream, "g", {}, cache);
+    expect(found).toMatchObject({ messages: [], pollAfterMs: 0 });
+    const next = await poll(stream, "g", { pollState: found.pollState }, cache);
+    expect(next.messages.map(({ data }) => data)).toEqual([1]);
+  });
+
+  test("a poll says to come back when the next one is due", async () => {
+    const stream = await makeStream(["g"]);
+    await produce(stream, [later(1, 400)]);
+    const first = await poll(stream, "g");
+    const { pollAfterMs } = await poll(stream, "g", { pollState: first.pollState });
+    expect(pollAfterMs).toBeGreaterThan(0);
+    expect(pollAfterMs).toBeLessThanOrEqual(400);
+  });
+
+  test("a produce that knows that something is due appends it, in its own round trip", async () => {
+    const stream = await makeStream([]);
+    const cache = new SettingsCache();
+    await produce(stream, [later(1, HOUR_MS)], undefined, cache);
+    await passTimeOfScheduled(nativeClient(), stream, HOUR_MS);
+    const before = stream.redis.usage.roundTrips;
+    await produce(stream, [{ data: "2" }], undefined, cache, Date.now() + HOUR_MS);
+    expect(stream.redis.usage.roundTrips - before).toBe(1);
+    expect(await dataOf(stream)).toEqual([2, 1]);
+  });
+
+  test("a full stream is not tried again by each of them", async () => {
+    const stream = await makeStream(["g"], { settings: { maxLength: 3 } });
+    const cache = new SettingsCache();
+    await produceNumbers(stream, 3);
+    await produce(stream, [later(1, HOUR_MS)], undefined, cache);
+    await passTimeOfScheduled(nativeClient(), stream, HOUR_MS);
+    const costOf = async () => {
+      const before = stream.redis.usage.roundTrips;
+      await poll(stream, "g", { batchSize: 1 }, cache);
+      return stream.redis.usage.roundTrips - before;
+    };
+    expect(await costOf()).toBeGreaterThan(1);
+    expect([await costOf(), await costOf()]).toEqual([1, 1]);
+  });
+
+  test("where nothing is due, a produce and a poll cost what they cost without anything scheduled", async () => {
+    const costs = [];
+    for (const scheduled of [0, 500]) {
+      const stream = await makeStream(["g"]);
+      const cache = new SettingsCache();
+      if (scheduled > 0) {
+        const many = Array.from({ length: scheduled }, (_, i) => later(i, HOUR_MS + i * MINUTE_MS));
+        await produce(stream, many, undefined, cache);
+      }
+      await produce(stream, [{ data: "1" }], undefined, cache);
+      const { usage } = stream.redis;
+      const costOf = async (run: () => Promise<unknown>) => {
+        const before = { ...usage };
+        await run();
+        return [usage.commands - before.commands, usage.roundTrips - before.roundTrips];
+      };
+      const { pollState } = await poll(stream, "g", {}, cache);
+      costs.push([
+        await costOf(() => produce(stream, [{ data: "1" }, { data: "2" }], undefined, cache)),
+        await costOf(() => produce(stream, [{ data: "1" }], "key", cache)),
+        await costOf(() => poll(stream, "g", {}, cache)),
+        await costOf(() => poll(stream, "g", { pollState }, cache)),
+      ]);
+    }
+    expect(costs[1]).toEqual(costs[0]);
+    // The script and its two XADDs.
+    expect(costs[0]?.[0]).toEqual([3, 1]);
+  });
+});
+
+describe("whatever another client or version has left", () => {
+  async function makeDue(count = 3) {
+    const stream = await makeStream([]);
+    const native = nativeClient();
+    const { ids } = await produce(
+      stream,
+      Array.from({ length: count }, (_, i) => later(i, HOUR_MS)),
+    );
+    const { bucket } = known(ids[0] ?? "");
+    return { stream, native, ids, bucket, keys: stream.keys };
+  }
+
+  test("a payload that cannot be read stops none behind it, is kept, and is left out of lists", async () => {
+    const { stream, native, ids, bucket, keys } = await makeDue(5);
+    const odd = ["", "x", "3,1\nab", "1,1,1\nabc"];
+    for (const [i, text] of odd.entries())
+      await native.hset(keys.laterMessages(bucket), known(ids[i] ?? "").member, text);
+    expect(await idsOf(stream)).toEqual(ids.slice(4));
+    expect((await failure(getScheduled(stream, known(ids[0] ?? "")))).code).toBe("unknown-message");
+    await passTimeOfScheduled(native, stream, HOUR_MS);
+    const done = decodePromoted(await stream.redis.send(promoteCall(stream, [bucket], 100)));
+    expect(done).toMatchObject({ appended: 1, unreadable: 4, more: false });
+    expect(done.nextDueMs).toBeGreaterThan(Date.now() + HOUR_MS - MINUTE_MS);
+    expect(await dataOf(stream)).toEqual([4]);
+    expect(await native.hlen(keys.laterMessages(bucket))).toBe(4);
+  });
+
+  test("a bucket whose messages were deleted is forgotten, and the figures are right again", async () => {
+    for (const which of ["messages", "times", "both"]) {
+      const { stream, native, bucket, keys } = await makeDue();
+      await produce(stream, [later("other", 5 * HOUR_MS)]);
+      await passTimeOfScheduled(native, stream, HOUR_MS);
+      if (which !== "times") await native.del(keys.laterMessages(bucket));
+      if (which !== "messages") await native.del(keys.laterDue(bucket));
+      expect(await promoteAll(stream), which).toBe(0);
+      expect(await streamInfo(stream)).toMatchObject({ scheduled: 1, length: 0 });
+      expect(await native.zcard(keys.later)).toBe(1);
+      await passTimeOfScheduled(native, stream, 4 * HOUR_MS);
+      expect(await promoteAll(stream)).toBe(1);
+      expect(await keysOf(stream)).toEqual([]);
+    }
+  });
+
+  test("a list of buckets that was deleted is restored; sizes that were deleted do no harm", async () => {
+    for (const key of ["later", "laterSizes"] as const) {
+      const { stream, native, keys } = await makeDue();
+      await passTimeOfScheduled(native, stream, HOUR_MS);
+      await native.del(keys[key]);
+      if (key === "later") {
+        // The hour of the bucket has not begun; it tells no more.
+        const due = await native.hkeys(keys.laterSizes);
+        for (const name of due) await native.hset(keys.laterSizes, name, "3 1");
+      }
+      const waits = key === "later" && hourAt(Date.now() + HOUR_MS) > hourAt(Date.now());
+      expect(await promoteAll(stream), key).toBe(waits ? 0 : 3);
+      if (waits) {
+        expect(await native.zcard(keys.later)).toBe(1);
+        await passTimeOfScheduled(native, stream, HOUR_MS);
+        expect(await promoteAll(stream)).toBe(3);
+      }
+      expect(await keysOf(stream)).toEqual([]);
+      expect(await streamInfo(stream)).toMatchObject({ scheduled: 0, length: 3 });
+    }
+  });
+
+  test("a bucket of another type is let be, and stops no other", async () => {
+    const { stream, native, bucket, keys } = await makeDue();
+    await produce(stream, [later("other", 2 * HOUR_MS)]);
+    await passTimeOfScheduled(native, stream, 2 * HOUR_MS);
+    await native.del(keys.laterDue(bucket));
+    await native.set(keys.laterDue(bucket), "another client's");
+    expect(await promoteAll(stream)).toBe(1);
+    expect(await dataOf(stream)).toEqual(["other"]);
+    expect(await native.get(keys.laterDue(bucket))).toBe("another client's");
+    expect(await native.hlen(keys.laterMessages(bucket))).toBe(3);
+  });
+
+  test("a counter that is no number breaks nothing: ids stay different", async () => {
+    const { stream, native, ids, keys } = await makeDue();
+    await native.hset(keys.config, "laterSequence", "x", "scheduled", "y", "laterDue", "z");
+    const more = await produce(stream, [later(10, HOUR_MS), later(11, HOUR_MS)]);
+    expect(new Set([...ids, ...more.ids]).size).toBe(5);
+    await passTimeOfScheduled(native, stream, 2 * HOUR_MS);
+    expect(await promoteAll(stream)).toBe(5);
+    expect(await streamInfo(stream)).toMatchObject({ scheduled: 0, length: 5 });
+  });
+});
+
+describe("a stream that is deleted", () => {
+  test.each([
+    ["by Weir", (stream: TestStream) => deleteStream(stream)],
+    ["by another client, its settings too", ({ keys }: TestStream) => nativeClient().del(keys.stream, keys.config)],
+    ["by another client", ({ keys }: TestStream) => nativeClient().del(keys.stream)],
+    [
+      "by another client, all but the messages and their sizes",
+      ({ keys }: TestStream) => nativeClient().del(keys.stream, keys.later, keys.config),
+    ],
+    [
+      "by another client, the list of buckets too",
+      ({ keys }: TestStream) => nativeClient().del(keys.stream, keys.later),
+    ],
+  ])("%s and made anew inherits nothing", async (_, remove) => {
+    const stream = await makeStream(["g"]);
+    await produce(
+      stream,
+      Array.from({ length: 1_000 }, (_, i) => later(i, 1 + i * 43 * MINUTE_MS)),
+    );
+    await remove(stream);
+    await configureStream(stream, {}, 0);
+    expect(await keysOf(stream)).toEqual([]);
+    expect(await streamInfo(stream)).toMatchObject({ scheduled: 0, length: 0 });
+    expect(await promoteAll(stream)).toBe(0);
+    await deleteStream(stream);
+    expect(await nativeClient().keys(`${stream.prefix}*`)).toEqual([]);
+  });
+});
