@@ -88,7 +88,8 @@ export async function configureStream(
 export async function adoptStream(stream: EventStream, nowMs: number): Promise<void> {
   const { redis, keys } = stream;
   const args = [crypto.randomUUID()];
-  const adopt = { script: adoptStreamScript, keys: [keys.stream, keys.config], args, inTurn: true as const };
+  const adopted = [keys.stream, keys.config, keys.later, keys.laterSizes];
+  const adopt = { script: adoptStreamScript, keys: adopted, args, inTurn: true as const };
   const [, outcome = null] = await redis.pipeline([registerCall(stream, nowMs), adopt]);
   if (unwrap(outcome) === 1) return;
   await redis.send(forgetCall(stream, String(nowMs)));

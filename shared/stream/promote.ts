@@ -1,4 +1,4 @@
-import { type Reply, ReplyError } from "../redis/connection.ts";
+import { type Reply, ReplyError, UnexpectedReply } from "../redis/connection.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
 import { promoteScript } from "../scripts/promote.lua.ts";
@@ -81,10 +81,20 @@ export function notePassing(
   outcome: Reply | ReplyError,
   nowMs: number,
 ): Promoted | undefined {
-  const promoted = outcome instanceof ReplyError ? undefined : decodePromoted(outcome);
+  const promoted = outcome instanceof ReplyError ? undefined : decodeOrNothing(outcome);
   if (promoted?.more) cache.setLater(stream, { dueMs: nowMs, buckets: promoted.buckets });
   else cache.setLater(stream, { ...nextTry(promoted, nowMs) });
   return promoted;
+}
+
+/** The request has done its own work: an answer that cannot be read must not hide that. */
+function decodeOrNothing(reply: Reply): Promoted | undefined {
+  try {
+    return decodePromoted(reply);
+  } catch (error) {
+    if (error instanceof UnexpectedReply) return undefined;
+    throw error;
+  }
 }
 
 /** By this machine's clock. */

@@ -28,6 +28,7 @@ export const later = definePart(
     "mergeBuckets",
     "readNext",
     "takeLater",
+    "recountLater",
   ],
   [redisTime],
   /* lua */ `
@@ -83,9 +84,14 @@ function roomyBucket(keys, hour, full)
 end
 
 function writeLater(fields)
-  local lengths = {}
-  for i, text in ipairs(fields) do lengths[i] = #text end
-  return table.concat(lengths, ',') .. '\\n' .. table.concat(fields)
+  local lengths, texts = {}, { '', '\\n' }
+  for i, text in ipairs(fields) do
+    lengths[i] = #text
+    texts[i + 2] = text
+  end
+  -- All in one go: payloads are large.
+  texts[1] = table.concat(lengths, ',')
+  return table.concat(texts)
 end
 
 -- @return the fields, or nil for what another version or client has written
@@ -254,6 +260,14 @@ function takeLater(keys, buckets, total)
     end
   end
   return noteLater(keys, total - gone)
+end
+
+-- Notes anew what is there, for a config that has lost it. Keys of another type hold nothing.
+function recountLater(keys)
+  local first, sizes, total = try('ZCARD', keys.later), try('HVALS', keys.sizes), 0
+  if type(first) == 'table' or first == 0 or sizes.err then return end
+  for _, text in ipairs(sizes) do total = total + readSize(text) end
+  noteLater(keys, total)
 end
 `,
 );
