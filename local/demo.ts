@@ -43,22 +43,24 @@ async function run(target: Target, progress: Progress): Promise<number> {
   await api.create({ maxMessageBytes: maxMessageBytesFor(webhooks) });
   let isDeleted = false;
   let isComplete = false;
+  let hasSource = false;
   try {
     await hooks.create(stream);
+    hasSource = true;
     const result = await play({ api, hooks, webhooks, progress, signal: stopping.signal });
     isComplete = report(result, progress);
   } finally {
-    isDeleted = await cleanUp(target, stream);
+    isDeleted = await cleanUp(target, stream, hasSource);
   }
   return isComplete && isDeleted ? 0 : 1;
 }
 
 /** Never throws, so that the first fault is the one reported. */
-async function cleanUp(target: Target, stream: string): Promise<boolean> {
+async function cleanUp(target: Target, stream: string, hasSource: boolean): Promise<boolean> {
   try {
     // Also when all is called off: so not by that signal.
     const signal = AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS);
-    await new WebhookApi(target, target.webhookSecret, signal).delete();
+    if (hasSource) await new WebhookApi(target, target.webhookSecret, signal).delete();
     await new StreamApi(target, stream, signal).delete();
     return true;
   } catch (error) {

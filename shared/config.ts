@@ -170,11 +170,11 @@ function parseAlertWebhook(env: Settings, faults: string[]): Pick<AlertSettings,
 
 function parsePublicUrl({ PUBLIC_URL: url = "" }: Settings, faults: string[]): string | undefined {
   if (url === "") return undefined;
-  const { protocol, search = "", hash = "" } = URL.parse(url) ?? {};
-  if ((protocol !== "https:" && protocol !== "http:") || search !== "" || hash !== "" || hasCredentials(url)) {
+  const { origin, pathname = "" } = URL.parse(url) ?? {};
+  if (!/^https?:\/\/[^\s?#]+$/.test(url) || origin === undefined || hasCredentials(url)) {
     faults.push("PUBLIC_URL must be an https:// or http:// URL without user, query and fragment");
   }
-  return url.replace(/\/{1,8}$/, "");
+  return `${origin}${pathname}`.replace(/\/{1,8}$/, "");
 }
 
 function webhookSecrets(env: Settings): ReadonlyMap<string, string> {

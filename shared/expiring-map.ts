@@ -1,4 +1,4 @@
-const MAX_ENTRIES = 1_000;
+const MAX_ENTRIES = 2_000;
 
 /** Values that are remembered for a while. Names come from requests, so the number of entries is limited. */
 export class ExpiringMap<Value> {
@@ -18,7 +18,7 @@ export class ExpiringMap<Value> {
   }
 
   set(key: string, value: Value): void {
-    if (this.#kept.size >= MAX_ENTRIES) this.#kept.clear();
+    if (this.#kept.size >= MAX_ENTRIES && !this.#kept.has(key)) this.#kept.clear();
     this.#kept.set(key, { value, untilMs: this.#now() + this.#keptMs });
   }
 

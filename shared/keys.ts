@@ -3,7 +3,7 @@ export const NAME = /^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$/;
 
 /**
  * The Redis keys of one stream. All carry the stream's name as hash tag, so that one script may touch all of them on
- * Redis Cluster. A group's or source's name or a client's key always stands last, since it may hold colons.
+ * Redis Cluster. A group's name or a client's key always stands last, since it may hold colons.
  */
 export interface StreamKeys {
   /** The stream itself: an ordinary Redis stream. */
@@ -30,8 +30,8 @@ export interface StreamKeys {
   laterDue(bucket: string): string;
   /** A string with a time to live: what an Idempotency-Key was answered. */
   once(idempotencyKey: string): string;
-  /** A set of integers with a time to live: delivery ids of one webhook source. See `stream/delivery-ids.ts`. */
-  deliveries(source: string, generation: number, shard: number): string;
+  /** A string with a time to live: delivery ids of one webhook source. See `stream/delivery-ids.ts`. */
+  deliveries(epoch: string, generation: number, shard: number): string;
 }
 
 /** @param prefix the deployment's key prefix, `weir:` by default */
@@ -50,7 +50,7 @@ export function streamKeys(prefix: string, stream: string): StreamKeys {
     laterMessages: (bucket) => `${base}:later-messages:${bucket}`,
     laterDue: (bucket) => `${base}:later-due:${bucket}`,
     once: (idempotencyKey) => `${base}:once:${idempotencyKey}`,
-    deliveries: (source, generation, shard) => `${base}:ids:${generation}:${shard}:${source}`,
+    deliveries: (epoch, generation, shard) => `${base}:ids:${epoch}:${generation}:${shard}`,
   };
 }
 

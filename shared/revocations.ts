@@ -68,8 +68,9 @@ async function readRevoked(redis: Redis, keyPrefix: string, nowMs: number): Prom
   const from = nowMs - KEPT_AFTER_END_MS;
   try {
     const key = revokedTokensKey(keyPrefix);
+    // From the end: what has ended and still lies there must not push out what has not.
     return new Set(
-      asArray(await redis.send(["ZRANGEBYSCORE", key, from, "+inf", "LIMIT", 0, MAX_REVOKED])).map(asText),
+      asArray(await redis.send(["ZREVRANGEBYSCORE", key, "+inf", from, "LIMIT", 0, MAX_REVOKED])).map(asText),
     );
   } catch (error) {
     const told = redis.unread(error);

@@ -62,13 +62,10 @@ export function isAuthorized(c: AppContext, permission: Permission, resource: Re
   return mayAccess(grantsOf(c.var.caller), permission, resource);
 }
 
-/**
- * @param resource what it is about; unless given, the stream and group in the path
- * @throws {HttpError} `forbidden` when the caller may not do this to it
- */
-export function authorize(c: AppContext, permission: Permission, resource: Resource = c.req.param()): void {
-  const { stream, group } = resource;
-  if (mayAccess(grantsOf(c.var.caller), permission, { stream, group })) return;
+/** @throws {HttpError} `forbidden` when the caller may not do this to the stream or group in the path */
+export function authorize(c: AppContext, permission: Permission): void {
+  const { stream, group } = c.req.param();
+  if (isAuthorized(c, permission, { stream, group })) return;
   const needed = permission === "root" ? "the root token" : scopesFor(permission, { stream, group }).join(" or ");
   throw new HttpError("forbidden", `this needs ${needed}, which the token does not grant`);
 }

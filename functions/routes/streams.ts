@@ -160,7 +160,6 @@ const deleteStreamRoute = streamRoute(
   async ({ stream, context, c }) => {
     await deleteStream(stream);
     context.cache.forgetStream(stream);
-    await context.webhooks.forgetDeliveriesTo(context, stream);
     return c.body(null, 204);
   },
 );

@@ -9,31 +9,28 @@ import {
 } from "../../shared/stream/webhook-sources.ts";
 import type { RequestContext } from "../context.ts";
 import { invalidRequest } from "../http/validate.ts";
-import { forgetDeliveries } from "./forget.ts";
 
 /**
  * Makes a source, or changes its settings.
- * @param allow throws unless the caller may administer that stream
+ * @param allow throws unless the caller may administer that stream; undefined: all streams
  * @throws {WeirError} `invalid-request` when something is missing or does not fit, `unknown-stream`, `conflict`
  */
 export async function configure(
-  context: RequestContext,
+  { redis, config, webhooks }: RequestContext,
   name: string,
   patch: WebhookPatch,
-  allow: (stream: string) => void,
+  allow: (stream: string | undefined) => void,
 ): Promise<{ created: boolean; source: WebhookSource }> {
-  const { redis, config, webhooks } = context;
   if (patch.stream !== undefined) allow(patch.stream);
-  const { created, before, source } = await configureSource(redis, config.keyPrefix, name, async (known) => {
-    if (known !== undefined) allow(known.stream);
-    const next = changed(name, known, patch);
+  const configured = await configureSource(redis, config.keyPrefix, name, async (stored) => {
+    // Whose it is that cannot be read, nobody knows.
+    if (stored !== undefined) allow(stored.source?.stream);
+    const next = changed(name, stored?.source, patch);
     await requireStream(openStream(redis, config.keyPrefix, next.stream));
     return next;
   });
   webhooks.forget(name);
-  const isElsewhere = before?.stream !== source.stream || before.dedupeWindowMs !== source.dedupeWindowMs;
-  if (before !== undefined && isElsewhere) await forgetDeliveries(context, before);
-  return { created, source };
+  return configured;
 }
 
 function changed(name: string, before: WebhookSource | undefined, patch: WebhookPatch): WebhookSource {
@@ -56,10 +53,8 @@ function changed(name: string, before: WebhookSource | undefined, patch: Webhook
   throw invalidRequest([{ path: "scheme", message }]);
 }
 
-/** Deletes a source, with all that is remembered of it. */
-export async function remove(context: RequestContext, source: WebhookSource): Promise<void> {
-  const { redis, config, webhooks } = context;
-  await deleteSource(redis, config.keyPrefix, source.name);
+/** Deletes a source: what it remembers ends by itself. */
+export async function remove({ redis, config, webhooks }: RequestContext, source: WebhookSource): Promise<void> {
   webhooks.forget(source.name);
-  await forgetDeliveries(context, source);
+  await deleteSource(redis, config.keyPrefix, source);
 }

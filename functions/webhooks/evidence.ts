@@ -66,11 +66,25 @@ function requestFault(scheme: SignedScheme, request: WebhookRequest): string | u
 
 /** What must hold for a body of which only a form is signed, so that nothing in it goes unsigned. */
 async function formFault(scheme: SignedScheme, request: WebhookRequest): Promise<string | undefined> {
-  if (!hasPart(scheme, "form") || request.body.byteLength === 0) return undefined;
+  if (!hasPart(scheme, "form")) return undefined;
+  // Whatever the body says that it is: the form that was signed then had no parameters.
+  const stated = statedDigest(scheme, request);
+  if (stated !== undefined) {
+    const isRight = stated === encode(await sha256(request.body), "hex");
+    return isRight ? undefined : "the signed URL states the digest of another body";
+  }
+  if (request.body.byteLength === 0) return undefined;
   if (isForm(request)) return formOf(request) === undefined ? "the form is not UTF-8" : undefined;
-  const stated = scheme.bodyDigest === undefined ? undefined : queryOf(request).get(scheme.bodyDigest)?.toLowerCase();
-  if (stated === encode(await sha256(request.body), "hex")) return undefined;
   return "the body is no form, and the signed URL does not state its digest";
+}
+
+function statedDigest({ bodyDigest }: SignedScheme, request: WebhookRequest): string | undefined {
+  return bodyDigest === undefined ? undefined : queryOf(request).get(bodyDigest)?.toLowerCase();
+}
+
+/** @returns what was signed of a request that was verified, as far as a repeat has the same */
+export function signedMessage(scheme: SignedScheme, request: WebhookRequest): Bytes | undefined {
+  return messageOf({ scheme, request, url: request.url });
 }
 
 /** @returns the texts of the header's items that have the prefix, without it */
@@ -127,7 +141,7 @@ function partText(part: Exclude<Part, "body">, { scheme, request, url }: Source)
     case "url-decoded":
       return url.replace(DECODED, (code) => decodeURIComponent(code));
     case "form":
-      return sortedForm(request);
+      return statedDigest(scheme, request) === undefined ? sortedForm(request) : "";
   }
 }
 

@@ -58,22 +58,22 @@ export interface HandshakeSettings {
 
 /**
  * Answers a provider that asks whether this address takes its webhooks.
- * @returns `refused` when the request is one of the provider's handshakes and does not prove it, or asks for what cannot
+ * @returns `no-verify-token` when the deployment has none to compare with; `refused` when the request is one of the provider's handshakes and does not prove it, or asks for what cannot
  *   be answered; undefined when it is none
  */
 export async function answerHandshake(
   provider: Provider,
   request: WebhookRequest,
   settings: HandshakeSettings,
-): Promise<PlainAnswer | "refused" | undefined> {
+): Promise<PlainAnswer | "refused" | "no-verify-token" | undefined> {
   const handshake = provider.handshakes.find((one) => isMeant(one, request));
   if (handshake === undefined) return undefined;
   const challenge = challengeOf(handshake, request);
   if (challenge === undefined) return "refused";
   if (handshake.verifyTokenAt !== undefined) {
     const given = textAt(request, handshake.verifyTokenAt);
-    if (given === undefined || settings.verifyToken === undefined) return "refused";
-    if (!isSame(given, settings.verifyToken)) return "refused";
+    if (settings.verifyToken === undefined) return "no-verify-token";
+    if (given === undefined || !isSame(given, settings.verifyToken)) return "refused";
   }
   const secret = await secretFor(handshake, provider, request, settings);
   return secret === "refused" ? "refused" : answerOf(handshake.answer, challenge, secret);

@@ -12,7 +12,7 @@ import { limitWebhooks } from "../http/rate-limit.ts";
 import { answerHandshake, type PlainAnswer } from "./handshakes.ts";
 import { type Secrets, secretFault } from "./keys.ts";
 import { identityOf, type Mapping, toMessage } from "./mapping.ts";
-import { secretsOf, secretVariable, verifyTokenOf } from "./secrets.ts";
+import { secretsOf, secretVariable, verifyTokenOf, verifyTokenVariable } from "./secrets.ts";
 import { mappingOf } from "./sources.ts";
 import { type Verdict, verify } from "./verify.ts";
 import type { WebhookRequest } from "./webhook-request.ts";
@@ -31,12 +31,13 @@ const RETRY_AFTER_S = 60;
 export async function receive(c: AppContext): Promise<Response> {
   const { context } = c.var;
   const name = c.req.param("source") ?? "";
-  const source = NAME.test(name) ? await context.webhooks.find(context, name) : undefined;
-  if (source === undefined) throw new HttpError("not-found", "there is no such webhook source");
+  let source: WebhookSource | undefined;
   try {
+    source = NAME.test(name) ? await context.webhooks.find(context, name) : undefined;
+    if (source === undefined) throw new HttpError("not-found", "there is no such webhook source");
     return await receiveFor(c, source);
   } catch (error) {
-    if (isWorthNoting(error)) await context.webhooks.note(context, source, error.code);
+    if (source !== undefined && isWorthNoting(error)) await context.webhooks.note(context, source, error.code);
     throw asProviderIsTold(error);
   }
 }
@@ -53,10 +54,12 @@ async function receiveFor(c: AppContext, source: WebhookSource): Promise<Respons
     nowMs: context.now(),
     toleranceMs: source.toleranceMs,
   });
-  if (handshake === "refused" && secrets !== undefined) {
+  if (handshake === "no-verify-token") throw notSet(verifyTokenVariable(source.name));
+  if (handshake === "refused") {
+    if (secrets === undefined) throw notSet(secretVariable(source.name));
     throw new HttpError("bad-signature", "this is not how the provider asks whether somebody is here");
   }
-  if (handshake !== undefined && handshake !== "refused") return toResponse(handshake);
+  if (handshake !== undefined) return toResponse(handshake);
   if (c.req.method !== "POST") return answerOtherMethod(c.req.method);
   const { body = null, mediaType } = mapping.provider.answer;
   // Kept nowhere, and welcome: providers end a webhook whose receiver refuses.
@@ -79,10 +82,17 @@ function answerOtherMethod(method: string): Response {
 
 function usableSecrets(secrets: Secrets | undefined, { name }: WebhookSource, { scheme }: Mapping): Secrets {
   const variable = secretVariable(name);
-  if (secrets === undefined) throw new HttpError("not-available", `${variable} is not set`);
-  const fault = secretFault(scheme, secrets.current);
+  if (secrets === undefined) throw notSet(variable);
+  const { current, previous } = secrets;
+  const fault = secretFault(scheme, current);
   if (fault !== undefined) throw new WeirError("misconfigured", `${variable}: ${fault}`);
+  const previousFault = previous === undefined ? undefined : secretFault(scheme, previous);
+  if (previousFault !== undefined) throw new WeirError("misconfigured", `${variable}_PREVIOUS: ${previousFault}`);
   return secrets;
+}
+
+function notSet(variable: string): HttpError {
+  return new HttpError("not-available", `${variable} is not set`);
 }
 
 /** Verifies it, and appends it unless it was there before. */
@@ -102,10 +112,10 @@ async function take(
     toMessage(mapping, request, verdict, secrets),
     identity(source, mapping, request, verdict),
   ]);
-  const memory = { source: source.name, windowMs: source.dedupeWindowMs };
+  const memory = { epoch: source.epoch, windowMs: source.dedupeWindowMs };
   const delivery = id === undefined ? undefined : await deliveryOf(stream, memory, id, nowMs);
-  // Side by side: once a minute a note goes along.
-  await Promise.all([produceDelivery(stream, message, delivery, cache, nowMs), webhooks.note(context, source)]);
+  await produceDelivery(stream, message, delivery, cache, nowMs);
+  await webhooks.note(context, source);
 }
 
 async function identity(

@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import type { NewMessage } from "../../shared/message.ts";
 import { rawData, statedType, utf8Text } from "../http/raw-data.ts";
 import { encode, sha256, utf8 } from "./bytes.ts";
+import { signedMessage } from "./evidence.ts";
 import type { Secrets } from "./keys.ts";
 import { firstTextAt, headerAt, jsonOf, MAX_JSON_PARTS, textAt } from "./places.ts";
 import type { Provider } from "./providers.ts";
@@ -38,8 +39,8 @@ export async function toMessage(
   const secret = secrets[verdict.secret] ?? secrets.current;
   const body = mapping.scheme.algorithm === "shared-secret" ? bodyWithout(request, secret) : request.body;
   const { payload } = rawData(body, request.headers.get("content-type"), MAX_JSON_PARTS);
-  const id = deliveryId(mapping, request);
   const publicText = (text: string | undefined) => (isSecretIn(mapping, text, secret) ? undefined : text);
+  const id = publicText(deliveryId(mapping, request));
   return {
     type: publicText(typeOf(mapping, request)),
     key: mapping.key === null ? undefined : publicText(short(textAt(request, mapping.key))),
@@ -81,12 +82,12 @@ function deliveryId({ scheme, provider }: Mapping, request: WebhookRequest): str
 
 /** What verifying the stored message needs besides its body. */
 async function proofOf(
-  { scheme }: Mapping,
+  { source, scheme }: Mapping,
   request: WebhookRequest,
   body: Uint8Array,
   secret: string,
 ): Promise<Record<string, string>> {
-  if (scheme.algorithm === "shared-secret") return { "webhook-seal": await sealOf(body, secret) };
+  if (scheme.algorithm === "shared-secret") return { "webhook-seal": await sealOf(source, body, secret) };
   const headers = signedHeaders(scheme).map((name) => [name, headerAt(request, name) ?? ""]);
   return {
     ...Object.fromEntries(headers),
@@ -96,7 +97,8 @@ async function proofOf(
 }
 
 /**
- * What repeats of a delivery are known by: the provider's delivery id; without one its signed time and its body.
+ * What repeats of a delivery are known by: the provider's delivery id; without one its signed time and all that was signed, the
+ * body among it. Two events that happened within the same second may differ in a signed header alone.
  * @returns undefined when there is neither: then nothing is taken for a repeat
  */
 export async function identityOf(
@@ -106,8 +108,9 @@ export async function identityOf(
 ): Promise<string | undefined> {
   const id = deliveryId(mapping, request);
   if (id !== undefined) return `id:${id}`;
-  if (verdict.signedAtMs === null) return undefined;
-  return `at:${verdict.signedAtMs}:${encode(await sha256(request.body), "hex")}`;
+  if (verdict.signedAtMs === null || mapping.scheme.algorithm === "shared-secret") return undefined;
+  const signed = signedMessage(mapping.scheme, request) ?? request.body;
+  return `at:${verdict.signedAtMs}:${encode(await sha256(signed), "hex")}`;
 }
 
 type Fields = ReadonlyMap<string, string | Uint8Array>;
@@ -149,6 +152,8 @@ export async function verifyStored(mapping: Mapping, fields: Fields, secrets: Se
   const request = storedRequest(mapping, fields);
   if (mapping.scheme.algorithm !== "shared-secret") return verify(mapping.scheme, request, secrets, null);
   const seal = textOf(fields, "webhook-seal") ?? "";
-  const sealed = await matching(secrets, (secret) => isSealedWith(request.body, seal, secret));
+  const sealed = await matching(secrets, (secret) =>
+    isSealedWith(mapping.source, { body: request.body, seal }, secret),
+  );
   return sealed === undefined ? refused("the seal does not fit the stored body") : verified(sealed, null);
 }

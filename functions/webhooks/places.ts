@@ -48,6 +48,11 @@ export function textAt(request: WebhookRequest, place: Place): string | undefine
     : plainText(value);
 }
 
+/** Whether a JSON body has a string there. */
+export function isTextAt(request: WebhookRequest, pointer: string): boolean {
+  return typeof atPointer(jsonOf(request), pointer) === "string";
+}
+
 /** @returns the text at the first of the places that has one that is not empty */
 export function firstTextAt(request: WebhookRequest, places: readonly Place[]): string | undefined {
   for (const place of places) {

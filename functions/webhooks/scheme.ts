@@ -109,21 +109,24 @@ export function signedHeaders(scheme: Scheme): readonly string[] {
   return [...new Set(names.map((name) => name.toLowerCase()))];
 }
 
-/** Attributes that say something else, and headers that no message may hold. */
-const NO_SIGNED_HEADERS = [
-  "authorization",
-  "cookie",
-  "webhook-source",
-  "webhook-url",
-  "webhook-method",
-  "webhook-seal",
-];
+/** Headers that hold secrets: no message may hold them. */
+const SECRET_HEADERS = ["authorization", "cookie", "proxy-authorization"];
+/** And attributes that say something else. */
+const NO_SIGNED_HEADERS = [...SECRET_HEADERS, "webhook-source", "webhook-url", "webhook-method", "webhook-seal"];
 const MAX_PARTS = 16;
 
 const headerName = once(() =>
   limitedText(1, 128)
     .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/, "expected a header's name")
     .meta({ description: "A header's name, in any case" }),
+);
+
+/** A header whose value becomes a part of the message. */
+export const publicHeaderName = once(() =>
+  headerName().refine(
+    (name) => !SECRET_HEADERS.includes(name.toLowerCase()),
+    `expected a header other than ${SECRET_HEADERS.join(", ")}`,
+  ),
 );
 
 const signedHeaderName = once(() =>
@@ -136,7 +139,7 @@ const signedHeaderName = once(() =>
   ),
 );
 
-const pointer = once(() =>
+export const pointer = once(() =>
   limitedText(0, 512)
     .refine(isPointer, "expected a JSON pointer such as /data/id")
     .meta({ description: "A JSON pointer (RFC 6901) into the body" }),
@@ -161,7 +164,7 @@ const place = once(() =>
   z
     .union(
       [
-        z.strictObject({ header: headerName() }),
+        z.strictObject({ header: publicHeaderName() }),
         z.strictObject({ pointer: pointer() }),
         z.strictObject({ query: parameter() }),
         z.strictObject({ form: parameter() }),

@@ -15,10 +15,14 @@ export function secretsOf({ webhookSecrets }: Config, source: string): Secrets |
 
 /** What Meta asks for before it sends anything; undefined when it is not set. */
 export function verifyTokenOf({ webhookSecrets }: Config, source: string): string | undefined {
-  return webhookSecrets.get(`WEBHOOK_VERIFY_TOKEN_${inUpperCase(source)}`);
+  return webhookSecrets.get(verifyTokenVariable(source));
 }
 
-/** Names of settings hold nothing else. */
+export function verifyTokenVariable(source: string): string {
+  return `WEBHOOK_VERIFY_TOKEN_${inUpperCase(source)}`;
+}
+
+/** Names of settings hold nothing else; `scripts/put-webhook.lua.ts` does the same. */
 function inUpperCase(source: string): string {
   return source.toUpperCase().replaceAll(/[^A-Z0-9]/g, "_");
 }

@@ -1,8 +1,8 @@
 import { timingSafeEqual } from "node:crypto";
 import { utf8Text } from "../http/raw-data.ts";
-import { decode, encode, utf8 } from "./bytes.ts";
+import { concat, decode, encode, utf8 } from "./bytes.ts";
 import { hmac } from "./keys.ts";
-import { headerAt, textAt, textsInEach } from "./places.ts";
+import { headerAt, isTextAt, textAt, textsInEach } from "./places.ts";
 import type { SharedSecretScheme } from "./scheme.ts";
 import type { WebhookRequest } from "./webhook-request.ts";
 
@@ -16,6 +16,8 @@ export function holdsSecret(scheme: SharedSecretScheme, request: WebhookRequest,
 
 function secretsHeld({ secretAt }: SharedSecretScheme, request: WebhookRequest): readonly string[] {
   if (typeof secretAt === "object" && "each" in secretAt) return textsInEach(request, secretAt) ?? [];
+  // A number may say the same as a text; what is cut out before a body is stored are texts.
+  if (typeof secretAt === "object" && "pointer" in secretAt && !isTextAt(request, secretAt.pointer)) return [];
   const one = typeof secretAt === "object" ? textAt(request, secretAt) : credentials(request, secretAt);
   return one === undefined ? [] : [one];
 }
@@ -64,12 +66,19 @@ function stringOf(text: string): string {
 
 /**
  * What lets a stored message be verified again where the request held the secret, which may not be stored.
+ * @param source the source's name
  * @param body as it is stored
  */
-export async function sealOf(body: Uint8Array, secret: string): Promise<string> {
-  return encode(await hmac("SHA-256", utf8(secret), body), "base64url");
+export async function sealOf(source: string, body: Uint8Array, secret: string): Promise<string> {
+  // Told apart from what any provider signs: the same secret may sign bodies elsewhere.
+  const sealed = concat([utf8(`weir webhook-seal\n${source}\n`), body]);
+  return encode(await hmac("SHA-256", utf8(secret), sealed), "base64url");
 }
 
-export async function isSealedWith(body: Uint8Array, seal: string, secret: string): Promise<boolean> {
-  return secret !== "" && isSame(seal, await sealOf(body, secret));
+export async function isSealedWith(
+  source: string,
+  { body, seal }: { readonly body: Uint8Array; readonly seal: string },
+  secret: string,
+): Promise<boolean> {
+  return secret !== "" && isSame(seal, await sealOf(source, body, secret));
 }

@@ -12,17 +12,18 @@ import {
   type WebhookSource,
   type WebhookState,
 } from "../../shared/stream/webhook-sources.ts";
-import type { RequestContext } from "../context.ts";
-import { authorize, isAuthorized } from "../http/auth.ts";
+import type { AppContext, RequestContext } from "../context.ts";
+import { isAuthorized } from "../http/auth.ts";
 import { jsonBody, noBody, nothing, type Route, route } from "../http/endpoint.ts";
 import { HttpError } from "../http/errors.ts";
 import { once } from "../http/once.ts";
+import type { Permission } from "../http/permissions.ts";
 import { publicOrigin } from "../http/public-url.ts";
 import { cursor, defaultInWords, EntryId, Limit, limitedText, Name, Next, setting } from "../http/schemas.ts";
 import { configure, remove } from "./configure.ts";
 import { verifyStored } from "./mapping.ts";
-import { PROVIDERS } from "./providers.ts";
-import { schemeSchema } from "./scheme.ts";
+import { PROVIDER_NAMES } from "./providers.ts";
+import { pointer, publicHeaderName, schemeSchema } from "./scheme.ts";
 import { secretsOf, secretVariable } from "./secrets.ts";
 import { mappingOf } from "./sources.ts";
 
@@ -39,18 +40,11 @@ const SourceName = Name.refine(
 );
 const SourceParams = z.object({ source: SourceName });
 
-const Pointer = limitedText(1, 256)
-  .regex(/^(?:\/(?:[^~/]|~[01])*)+$/, "expected a JSON pointer such as /data/id")
-  .meta({ description: "A JSON pointer (RFC 6901), such as `/data/id`" });
-const HeaderName = limitedText(1, 128)
-  .regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "expected the name of a header")
-  .meta({ description: "The name of a header" });
-
 const sourceSettings = once(() =>
   z.strictObject({
     stream: Name.optional().meta({ description: "Where its webhooks go. Needed when the source is made" }),
     provider: z
-      .enum(Object.keys(PROVIDERS))
+      .enum(PROVIDER_NAMES)
       .optional()
       .meta({ description: "Whose webhooks these are; `generic` by a `scheme`. Needed when the source is made" }),
     typePrefix: limitedText(0, 128)
@@ -64,7 +58,7 @@ const sourceSettings = once(() =>
       .nullish()
       .meta({ description: `Answer 200, and keep nothing. ${defaultInWords(false)}` }),
     key: z
-      .strictObject({ header: HeaderName.optional(), pointer: Pointer.optional() })
+      .strictObject({ header: publicHeaderName().optional(), pointer: pointer().optional() })
       .refine(
         ({ header, pointer }) => (header === undefined) !== (pointer === undefined),
         "expected either header or pointer",
@@ -148,9 +142,8 @@ const putSourceRoute = route(
     errors: ["unknown-stream", "conflict", "outcome-unknown", "redis-full"],
   }),
   async ({ params, body, context, c }) => {
-    const { created, source } = await configure(context, params.source, body, (stream) =>
-      authorize(c, "admin", { stream }),
-    );
+    const allow = (stream: string | undefined) => authorizeFor(c, "admin", stream);
+    const { created, source } = await configure(context, params.source, body, allow);
     return c.json(await answerWithState(source, context, c.req.url), created ? 201 : 200);
   },
 );
@@ -192,7 +185,7 @@ const getSourceRoute = route(
   }),
   async ({ params, context, c }) => {
     const source = await sourceNamed(context, params.source);
-    authorize(c, "read", source);
+    authorizeFor(c, "read", source.stream);
     return c.json(await answerWithState(source, context, c.req.url));
   },
 );
@@ -213,7 +206,7 @@ const deleteSourceRoute = route(
   }),
   async ({ params, context, c }) => {
     const source = await sourceNamed(context, params.source);
-    authorize(c, "admin", source);
+    authorizeFor(c, "admin", source.stream);
     await remove(context, source);
     return c.body(null, 204);
   },
@@ -246,9 +239,9 @@ const verifyAgainRoute = route(
   async ({ params, body, context, c }) => {
     const { redis, config } = context;
     const source = await sourceNamed(context, params.source);
-    authorize(c, "read", source);
+    authorizeFor(c, "read", source.stream);
     const name = body.stream ?? source.stream;
-    authorize(c, "read", { stream: name });
+    authorizeFor(c, "read", name);
     const secrets = secretsOf(config, source.name);
     if (secrets === undefined) throw new HttpError("not-available", `${secretVariable(source.name)} is not set`);
     const { fields } = await getEntry(openStream(redis, config.keyPrefix, name), body.id);
@@ -256,6 +249,15 @@ const verifyAgainRoute = route(
     return c.json({ verified: verdict.isVerified, secret: verdict.isVerified ? verdict.secret : null });
   },
 );
+
+/**
+ * @param stream undefined: nobody can tell which
+ * @throws {HttpError} `forbidden`, without the stream's name: the path does not have it
+ */
+function authorizeFor(c: AppContext, permission: Permission, stream: string | undefined): void {
+  if (isAuthorized(c, permission, { stream })) return;
+  throw new HttpError("forbidden", `this needs ${permission} of the stream, which the token does not grant`);
+}
 
 /** @throws {HttpError} `not-found` */
 async function sourceNamed({ redis, config }: RequestContext, name: string): Promise<WebhookSource> {

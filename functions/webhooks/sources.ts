@@ -2,10 +2,8 @@ import { ExpiringMap } from "../../shared/expiring-map.ts";
 import { webhookSourcesKey } from "../../shared/keys.ts";
 import { unwrap } from "../../shared/redis/redis.ts";
 import { asArray } from "../../shared/redis/reply.ts";
-import type { EventStream } from "../../shared/stream/stream.ts";
 import { decodeSource, noteCall, unreadable, type WebhookSource } from "../../shared/stream/webhook-sources.ts";
 import type { RequestContext } from "../context.ts";
-import { forgetDeliveriesTo } from "./forget.ts";
 import type { Mapping } from "./mapping.ts";
 import { PROVIDERS, type ProviderName } from "./providers.ts";
 import { schemeSchema } from "./scheme.ts";
@@ -52,11 +50,6 @@ export class WebhookMemory {
   forget(name: string): void {
     this.#sources.delete(name);
     this.#names.delete(NAMES);
-  }
-
-  /** After a stream was deleted. */
-  async forgetDeliveriesTo(context: RequestContext, stream: EventStream): Promise<void> {
-    await forgetDeliveriesTo(context, stream);
   }
 
   /**

@@ -38,8 +38,17 @@ export class WebhookApi {
     return new WebhookApi(this.#endpoint, this.secret, this.#signal, usage);
   }
 
-  /** @throws Error when the deployment has no secret for it */
+  /** @throws Error when the source is there, or the deployment has no secret for it */
   async create(stream: string): Promise<void> {
+    const there = await send(this.#endpoint, {
+      method: "GET",
+      path: `/v1/webhooks/${SOURCE}`,
+      accepts: ["not-found", "unknown-stream"],
+      signal: this.#signal,
+    });
+    if (there.body !== undefined) {
+      throw new Error(`There is a webhook source "${SOURCE}" already: another demo's, or yours. Delete it first.`);
+    }
     const body = { stream, provider: "github", key: { pointer: "/repository/full_name" } };
     const answer = await send(this.#endpoint, {
       method: "PUT",
@@ -49,6 +58,7 @@ export class WebhookApi {
     });
     const secretIs = asText(asObject(answer.body, "the source").secretIs, "secretIs");
     if (secretIs === "set") return;
+    await this.delete();
     throw new Error(`The Weir at ${this.#endpoint.url} has no ${SECRET_NAME}: set it there, and to the same here.`);
   }
 

@@ -180,6 +180,7 @@ const READS = new Set([
   "ZCOUNT",
   "ZRANGE",
   "ZRANGEBYSCORE",
+  "ZREVRANGEBYSCORE",
   "ZSCORE",
 ]);
 

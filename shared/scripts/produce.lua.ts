@@ -1,4 +1,5 @@
 import { defineScript } from "../redis/script.ts";
+import { deliveries } from "./parts/deliveries.lua.ts";
 import { ids } from "./parts/ids.lua.ts";
 import { later } from "./parts/later.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
@@ -9,14 +10,15 @@ import { xinfo } from "./parts/xinfo.lua.ts";
 /**
  * Appends messages, and stores those that are scheduled, all or nothing, once per idempotency key or delivery id.
  * KEYS: stream, config[, once][, with scheduled messages: clock, later, sizes, the two keys of each bucket]; with a delivery id:
- *       stream, config, the set of ids that it goes to, the other one that it may be in
+ *       stream, config, the string of ids that it goes to, the other one that it may be in
  * ARGV: 1 to look at the settings, largest message in bytes, defaults of maxMessageBytes and dedupeWindowMs, fingerprint
  *       of the content (with `once`), for each message the lengths of its fields and values as JSON (-1 for a long one),
  *       the short ones in a row, '' or as JSON { buckets: their names, full: bytes from which one takes no more, messages:
- *       { number, place of its bucket (0: none), 1 for a delay or 0 for a time, ms } each }, '' or the delivery id, for how long
- *       its set is kept (ms), the long ones
- * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded, when the first scheduled message is due or -1 } (the
- *         last three where it looked):
+ *       { number, place of its bucket (0: none), 1 for a delay or 0 for a time, ms } each }, '' or as JSON the delivery { digest: 14 hex digits, moment, oldest: moments from which on ids count in
+ *       either string, lifeMs: for how long its string is kept, incarnation: of the stream, where the settings are not looked at
+ *       }, the long ones
+ * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded, when the first scheduled message is due or -1,
+ *         the stream's incarnation } (the last four where it looked):
  *         'appended', ids | 'repeated', ids ('' for a delivery id) | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group |
  *         'exhausted' (no greater id is left) | 'unadopted' (another client has made the stream) | 'elsewhere', { now (ms),
  *         name of a bucket with room for each that was full } (some messages belong into other buckets)
@@ -26,11 +28,12 @@ import { xinfo } from "./parts/xinfo.lua.ts";
  */
 export const produceScript = defineScript(
   "produce",
-  [ids, later, messageSize, redisTime, room, xinfo],
+  [deliveries, ids, later, messageSize, redisTime, room, xinfo],
   /* lua */ `
 local stream, config, once = KEYS[1], KEYS[2], ARGV[5] ~= '' and KEYS[3]
 local largest, fingerprint, messages, short = tonumber(ARGV[2]), ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
-local schedule, delivery = ARGV[8] ~= '' and cjson.decode(ARGV[8]), ARGV[9]
+local schedule = ARGV[8] ~= '' and cjson.decode(ARGV[8])
+local delivery = ARGV[9] ~= '' and cjson.decode(ARGV[9])
 local count = #messages
 local limit, windowMs, incarnation, maxLength, largestEver = tonumber(ARGV[3]), ARGV[4], '', nil, nil
 local laterDueMs, scheduled = -1, 0
@@ -45,7 +48,7 @@ if ARGV[1] == '1' then
   laterDueMs, scheduled = numberOf(settings[7], -1), numberOf(settings[8], 0)
 end
 local function answer(outcome, detail)
-  return reply({ outcome, detail or '', limit, maxLength and 1 or 0, asMs(laterDueMs) })
+  return reply({ outcome, detail or '', limit, maxLength and 1 or 0, asMs(laterDueMs), incarnation })
 end
 local function isThere()
   -- The length, for its WRONGTYPE.
@@ -82,6 +85,14 @@ if once then
       return answer('repeated', ids)
     end
   end
+end
+local deliveries, tag = nil, nil
+if delivery then
+  tag = ((ARGV[1] == '1' and incarnation or delivery.incarnation) .. '........'):sub(1, 8)
+  delivery.id = delivery.digest:gsub('%x%x', function(hex) return string.char(tonumber(hex, 16)) end)
+  local isRepeat
+  isRepeat, deliveries = holdsDelivery(KEYS[3], tag, delivery.id, delivery.oldest[1])
+  if isRepeat or holdsDelivery(KEYS[4], tag, delivery.id, delivery.oldest[2]) then return answer('repeated') end
 end
 if largest > limit then return answer('too-large', limit) end
 
@@ -120,17 +131,8 @@ if maxLength and count > 0 then
   if room < count then return answer('full', group) end
 end
 
-if delivery ~= '' then
-  if call('SISMEMBER', KEYS[4], delivery) == 1 or call('SADD', KEYS[3], delivery) == 0 then return answer('repeated') end
-  call('PEXPIRE', KEYS[3], ARGV[10])
-end
--- Nothing was appended: the provider's next attempt is no repeat.
-local function forgetDelivery()
-  if delivery ~= '' then call('SREM', KEYS[3], delivery) end
-end
-
 local ids, added = {}, {}
-local at, long = 1, 11
+local at, long = 1, 10
 for number, lengths in ipairs(messages) do
   local fields = {}
   for i, length in ipairs(lengths) do
@@ -147,12 +149,8 @@ for number, lengths in ipairs(messages) do
     rows[#rows + 1] = due[number]
   else
     local id = try('XADD', stream, 'NOMKSTREAM', '*', unpack(fields))
-    if not id then
-      forgetDelivery()
-      return answer('unknown-stream')
-    end
+    if not id then return answer('unknown-stream') end
     if type(id) == 'table' then
-      forgetDelivery()
       -- Redis rolls nothing back; nobody has seen these yet.
       if #added > 0 then call('XDEL', stream, unpack(added)) end
       if id.err:find('exhausted', 1, true) then return answer('exhausted') end
@@ -165,6 +163,11 @@ if #rows > 0 then
   local laterIds
   laterIds, laterDueMs = addLater(keys, rows, sizes, incarnation, scheduled)
   for i, row in ipairs(rows) do ids[row.number] = laterIds[i] end
+end
+-- Behind the append: what was not appended is no repeat when it comes again. Redis refuses no later write of a script for want
+-- of memory, and another type has shown already.
+if delivery then
+  noteDelivery(KEYS[3], tag, deliveries, delivery.id .. string.char(delivery.moment), asMs(delivery.lifeMs))
 end
 local joined = table.concat(ids, ' ')
 if once then call('SET', once, incarnation .. '\\n' .. fingerprint .. '\\n' .. joined, 'PX', string.format('%.0f', windowMs)) end

@@ -1,78 +1,70 @@
 import { Buffer } from "node:buffer";
-import type { Command } from "../redis/connection.ts";
 import type { EventStream } from "./stream.ts";
 
 /**
- * The memory of webhooks' delivery ids, by which a provider's repeat is known. An id is kept as 64 bits of its digest, in
- * sets of integers, which Redis packs into 8 bytes each up to 512 a set. They are spread over shards, so that sets stay that
- * small, and over two generations, so that what is old goes by itself, set by set.
+ * The memory of webhooks' delivery ids, by which a provider's repeat is known. An id takes 8 bytes: 7 of its digest, and one
+ * for when it came. They stand in a row in a string, for which Redis allocates up to twice its length, behind 8 bytes of the
+ * stream's incarnation: a stream made anew has had nothing.
  *
- * A generation is a little longer than the window. So the time near its end, in which another isolate's clock may be in the
- * next one already, needs no look at the one before: two sets are looked at, whenever it is.
+ * They are spread over shards, so that a script has little to look through, and over two generations, so that what is old goes
+ * by itself. A generation is a little longer than the window: near its end, where another isolate's clock may be in the next
+ * one already, the one before need not be looked at. So two strings are looked at, whenever it is.
  */
 
-/** Up to 262,144 ids a window are packed; more are kept too, at some 50 bytes each. */
-const SHARDS = 512;
-/** How far the clocks of isolates may be apart: Cloudflare and others keep them within some milliseconds. */
+/** A million ids a window are 250 KB a string, which a script looks through in some 0.1 ms. */
+const SHARDS = 32;
+/** How far the clocks of isolates may be apart, for windows that are not very short. */
 const MAX_SKEW_MS = 60_000;
-/** What one UNLINK is given. */
-const KEYS_AT_ONCE = 1_024;
-
-/** At its end, what is as old as the window was in it too, also by a clock that is behind. */
-function generationMs(windowMs: number): number {
-  return windowMs + 2 * MAX_SKEW_MS;
-}
+/** A generation's length in moments that a byte tells. */
+const MOMENTS = 256;
 
 /** What produce needs to take a delivery once. */
 export interface Delivery {
-  /** 64 bits of the id's digest, as Redis writes integers. */
+  /** 56 bits of the id's digest, in hex. */
   readonly digest: string;
-  /** The set that it goes to, then the other one that it may be in. */
+  /** When it came: which moment of the generation. */
+  readonly moment: number;
+  /** The string that it goes to, then the other one that it may be in. */
   readonly keys: readonly [current: string, other: string];
-  /** For how long the set it goes to is kept. */
+  /** From which moments on an id in those strings is within the window. */
+  readonly oldest: readonly [inCurrent: number, inOther: number];
+  /** For how long the string it goes to is kept. */
   readonly lifeMs: number;
 }
 
 /** Whose delivery ids, and for how long they are remembered. */
 export interface DeliveryMemory {
-  readonly source: string;
+  /** Made anew with each source, and whenever its stream or window changes: what was before is then forgotten. */
+  readonly epoch: string;
   readonly windowMs: number;
 }
 
-/** @param id what the provider names the delivery by: a repeat has the same */
+/**
+ * @param id what the provider names the delivery by: a repeat has the same
+ * @param nowMs this machine's clock, in Unix milliseconds
+ */
 export async function deliveryOf(
   stream: EventStream,
-  { source, windowMs }: DeliveryMemory,
+  { epoch, windowMs }: DeliveryMemory,
   id: string,
   nowMs: number,
 ): Promise<Delivery> {
   const bytes = Buffer.from(await crypto.subtle.digest("SHA-256", Buffer.from(id)));
   const shard = bytes.readUInt16BE(8) % SHARDS;
-  const lengthMs = generationMs(windowMs);
-  const generation = Math.floor(nowMs / lengthMs);
-  const isAtEnd = (generation + 1) * lengthMs - nowMs <= MAX_SKEW_MS;
+  const skewMs = Math.min(MAX_SKEW_MS, windowMs / 20);
+  // At its end, what is as old as the window was in it too, also by a clock that is behind.
+  const lengthMs = windowMs + 2 * skewMs;
+  const current = Math.floor(nowMs / lengthMs);
+  const isAtEnd = (current + 1) * lengthMs - nowMs <= skewMs;
+  const other = isAtEnd ? current + 1 : current - 1;
+  const momentIn = (generation: number, atMs: number) =>
+    Math.min(Math.max(Math.floor(((atMs - generation * lengthMs) * MOMENTS) / lengthMs), 0), MOMENTS);
+  const sinceMs = nowMs - windowMs - skewMs;
   return {
-    digest: bytes.readBigInt64BE(0).toString(),
-    keys: [
-      stream.keys.deliveries(source, generation, shard),
-      stream.keys.deliveries(source, isAtEnd ? generation + 1 : generation - 1, shard),
-    ],
-    lifeMs: (generation + 2) * lengthMs - nowMs,
+    digest: bytes.toString("hex", 0, 7),
+    moment: Math.min(momentIn(current, nowMs), MOMENTS - 1),
+    keys: [stream.keys.deliveries(epoch, current, shard), stream.keys.deliveries(epoch, other, shard)],
+    oldest: [momentIn(current, sinceMs), momentIn(other, sinceMs)],
+    lifeMs: Math.ceil((current + 2) * lengthMs - nowMs),
   };
-}
-
-/** Forgets all ids of a source: a few commands. */
-export function forgetDeliveriesCalls(
-  stream: EventStream,
-  { source, windowMs }: DeliveryMemory,
-  nowMs: number,
-): readonly Command[] {
-  const generation = Math.floor(nowMs / generationMs(windowMs));
-  const keys = [generation - 1, generation, generation + 1].flatMap((one) =>
-    Array.from({ length: SHARDS }, (_, shard) => stream.keys.deliveries(source, one, shard)),
-  );
-  const parts = Array.from({ length: Math.ceil(keys.length / KEYS_AT_ONCE) }, (_, i) =>
-    keys.slice(i * KEYS_AT_ONCE, (i + 1) * KEYS_AT_ONCE),
-  );
-  return parts.map((part): Command => ["UNLINK", ...part]);
 }

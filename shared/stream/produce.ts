@@ -82,8 +82,8 @@ async function append(sending: Sending, encoded: EncodedMessages, gate: Gate): P
   const { stream, cache, schedule } = sending;
   const largestBytes = Math.max(...encoded.sizes);
   const known = cache.stream(stream);
-  const looks =
-    known === undefined || known.isBounded || largestBytes > known.maxMessageBytes || schedule !== undefined;
+  const isKnown = known !== undefined && (gate.delivery === undefined || known.incarnation !== undefined);
+  const looks = !isKnown || known.isBounded || largestBytes > known.maxMessageBytes || schedule !== undefined;
   const args = [
     looks || gate.fingerprint !== undefined ? 1 : 0,
     largestBytes,
@@ -93,15 +93,19 @@ async function append(sending: Sending, encoded: EncodedMessages, gate: Gate): P
     JSON.stringify(encoded.lengths),
     encoded.short,
   ];
-  const delivered = [gate.delivery?.digest ?? "", gate.delivery?.lifeMs ?? 0];
+  const delivered = gate.delivery === undefined ? "" : deliveryArgument(gate.delivery, known?.incarnation);
   const reply = await sendSomewhere(sending, () => ({
     script: produceScript,
     keys: [stream.keys.stream, stream.keys.config, ...gate.keys, ...(schedule?.keys() ?? [])],
-    args: [...args, schedule?.argument() ?? "", ...delivered, ...encoded.long],
+    args: [...args, schedule?.argument() ?? "", delivered, ...encoded.long],
   }));
-  const [outcome, detail, maxMessageBytes, isBounded, laterDueMs] = reply;
+  const [outcome, detail, maxMessageBytes, isBounded, laterDueMs, incarnation] = reply;
   if (looks && outcome === "appended") {
-    cache.setStream(stream, { maxMessageBytes: asNumber(maxMessageBytes), isBounded: isBounded === 1 });
+    cache.setStream(stream, {
+      maxMessageBytes: asNumber(maxMessageBytes),
+      isBounded: isBounded === 1,
+      incarnation: asText(incarnation),
+    });
     noteLaterDue(stream, cache, asNumber(laterDueMs));
   }
   if (outcome === "appended" || outcome === "repeated") {
@@ -148,6 +152,10 @@ async function sendOnce({ stream, cache, nowMs, schedule }: Sending, call: Scrip
   const outcomes = await stream.redis.pipeline(passing === undefined ? calls : [...calls, passing]);
   if (passing !== undefined) notePassing(stream, cache, outcomes.at(-1) ?? null, nowMs);
   return unwrap(outcomes[0] ?? null);
+}
+
+function deliveryArgument({ digest, moment, oldest, lifeMs }: Delivery, incarnation = ""): string {
+  return JSON.stringify({ digest, moment, oldest, lifeMs, incarnation });
 }
 
 function refusal(stream: EventStream, outcome: string, detail: Reply | undefined, sizes: readonly number[]): WeirError {

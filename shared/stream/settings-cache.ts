@@ -16,6 +16,8 @@ export interface CachedStream {
   readonly maxMessageBytes: number;
   /** Whether a produce must look at the length. */
   readonly isBounded: boolean;
+  /** Which stream of that name it is; absent: not known. */
+  readonly incarnation?: string;
 }
 
 /** What is known of a stream's scheduled messages, by this machine's clock. */

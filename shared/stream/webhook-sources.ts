@@ -2,8 +2,9 @@ import { WeirError } from "../errors.ts";
 import { webhookSourcesKey, webhookStatesKey } from "../keys.ts";
 import type { Command, Reply } from "../redis/connection.ts";
 import { type Redis, unwrap } from "../redis/redis.ts";
-import { asArray, asMap, asTextOrNull } from "../redis/reply.ts";
+import { asArray, asMap, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
 import { putWebhookScript } from "../scripts/put-webhook.lua.ts";
+import { swapFieldsScript } from "../scripts/swap-fields.lua.ts";
 import { isObject, parseStored } from "../stored-json.ts";
 import { unknownStream } from "./missing.ts";
 import type { EventStream } from "./stream.ts";
@@ -24,6 +25,8 @@ export type KeyPlace = { readonly header: string } | { readonly pointer: string 
 /** A source's settings, complete. */
 export interface WebhookSource {
   readonly name: string;
+  /** Which memory of delivery ids is its. */
+  readonly epoch: string;
   readonly stream: string;
   readonly provider: string;
   /** Stands before the provider's event type. */
@@ -54,12 +57,6 @@ export interface WebhookPatch {
 export interface WebhookState {
   readonly lastReceivedAt: number | null;
   readonly lastRefused: { readonly at: number; readonly reason: string } | null;
-}
-
-/** A source as it lies in Redis: undefined where nobody can read it, another version's or client's. */
-interface Stored {
-  readonly text: string;
-  readonly source: WebhookSource | undefined;
 }
 
 /**
@@ -93,23 +90,10 @@ export async function listSources(redis: Redis, keyPrefix: string): Promise<read
     ["HGETALL", webhookStatesKey(keyPrefix)],
   ]);
   const stateFields = asMap(unwrap(states));
-  const all = [...asMap(unwrap(sources))];
-  await forgetOrphans(redis, keyPrefix, stateFields, new Set(all.map(([name]) => name)));
-  return all.flatMap(([name, text]) => {
+  return [...asMap(unwrap(sources))].flatMap(([name, text]) => {
     const source = typeof text === "string" ? decode(name, parseStored(text)) : undefined;
     return source === undefined ? [] : [{ ...source, ...decodeState(name, stateFields) }];
   });
-}
-
-/** An isolate that had the source in its cache may have noted something after it was deleted. */
-async function forgetOrphans(
-  redis: Redis,
-  keyPrefix: string,
-  states: ReadonlyMap<string, Reply>,
-  names: ReadonlySet<string>,
-): Promise<void> {
-  const orphans = [...states.keys()].filter((field) => !names.has(field.slice(field.indexOf(":") + 1)));
-  if (orphans.length > 0) await redis.send(["HDEL", webhookStatesKey(keyPrefix), ...orphans]);
 }
 
 /**
@@ -131,30 +115,61 @@ export async function sourceState(stream: EventStream, keyPrefix: string, name: 
 /** How often a PUT looks again when others change the same source. */
 const PUT_ATTEMPTS = 5;
 
+/** What lies in Redis under a source's name. */
+export interface StoredSource {
+  /** Undefined: another version of Weir, or another client, has written what this one cannot read. */
+  readonly source: WebhookSource | undefined;
+}
+
 /**
- * Makes a source, or changes the settings that the patch names.
- * @param change makes the new settings of those before; it throws what the caller is to be told
+ * Makes a source, or changes its settings.
+ * @param change makes the new settings of what is stored; it throws what the caller is to be told
  * @returns what it is now, and whether it was made
- * @throws {WeirError} `conflict` when there are too many, or others change it all the time
+ * @throws {WeirError} `conflict` when there are too many, when another one has the same secret, or when others change it all
+ *   the time
  */
 export async function configureSource(
   redis: Redis,
   keyPrefix: string,
   name: string,
-  change: (before: WebhookSource | undefined) => Promise<WebhookSource>,
-): Promise<{ created: boolean; before: WebhookSource | undefined; source: WebhookSource }> {
+  change: (stored: StoredSource | undefined) => Promise<WebhookSource>,
+): Promise<{ created: boolean; source: WebhookSource }> {
   const key = webhookSourcesKey(keyPrefix);
   for (let attempt = 0; attempt < PUT_ATTEMPTS; attempt++) {
     const stored = decodeStored(name, await redis.send(["HGET", key, name]));
-    const source = await change(stored?.source);
+    const source = await change(stored);
     const args = [name, stored?.text ?? "", encode(source), MAX_WEBHOOK_SOURCES];
     const outcome = await redis.send({ script: putWebhookScript, keys: [key], args });
-    if (outcome === "put") return { created: stored === undefined, before: stored?.source, source };
+    if (outcome === "put") {
+      if (stored === undefined) await forgetOrphans(redis, keyPrefix, name);
+      return { created: stored === undefined, source };
+    }
     if (outcome === "full") {
       throw new WeirError("conflict", `there are ${MAX_WEBHOOK_SOURCES} webhook sources, as many as there may be`);
     }
+    if (Array.isArray(outcome)) {
+      const other = asText(outcome[0]);
+      throw new WeirError("conflict", `the webhook source "${other}" has the same secret: another name is needed`);
+    }
   }
   throw new WeirError("conflict", `others change the webhook source "${name}" at the same time`, { retryAfterS: 1 });
+}
+
+/**
+ * Forgets the states of sources that are not there, and of the one that was just made: an isolate that had a source in its
+ * cache may have noted something after it was deleted.
+ */
+async function forgetOrphans(redis: Redis, keyPrefix: string, made: string): Promise<void> {
+  const key = webhookStatesKey(keyPrefix);
+  const [sources = null, states = null] = await redis.pipeline([
+    ["HKEYS", webhookSourcesKey(keyPrefix)],
+    ["HKEYS", key],
+  ]);
+  const names = new Set(asArray(unwrap(sources)));
+  const nameIn = (field: string) => field.slice(field.indexOf(":") + 1);
+  const fields = asArray(unwrap(states)).filter((field) => typeof field === "string");
+  const orphans = fields.filter((field) => !names.has(nameIn(field)) || nameIn(field) === made);
+  if (orphans.length > 0) await redis.send(["HDEL", key, ...orphans]);
 }
 
 /** A source's settings with a patch; `stream` and `provider` must be there. */
@@ -167,6 +182,8 @@ export function patched(
     value === null ? unlessSet : (value ?? was ?? unlessSet);
   return {
     name,
+    // What was taken for another stream, or to be remembered otherwise, is forgotten.
+    epoch: keepsMemory(before, patch) ? before.epoch : newEpoch(),
     stream: patch.stream,
     provider: patch.provider,
     typePrefix: or(patch.typePrefix, before?.typePrefix, ""),
@@ -178,14 +195,32 @@ export function patched(
   };
 }
 
-/** @returns whether it was there */
-export async function deleteSource(redis: Redis, keyPrefix: string, name: string): Promise<boolean> {
+function keepsMemory(
+  before: WebhookSource | undefined,
+  { stream, dedupeWindowMs }: WebhookPatch,
+): before is WebhookSource {
+  if (before?.stream !== stream) return false;
+  return dedupeWindowMs === undefined || (dedupeWindowMs ?? WEBHOOK_DEFAULTS.dedupeWindowMs) === before?.dedupeWindowMs;
+}
+
+function newEpoch(): string {
+  return crypto.randomUUID().slice(0, 8);
+}
+
+/**
+ * Deletes a source, if it is still what was read.
+ * @throws {WeirError} `conflict` when it was changed meanwhile
+ */
+export async function deleteSource(redis: Redis, keyPrefix: string, source: WebhookSource): Promise<void> {
+  const { name } = source;
+  const swap = { script: swapFieldsScript, keys: [webhookSourcesKey(keyPrefix)], args: [name, encode(source), ""] };
   const [gone = null, states = null] = await redis.pipeline([
-    ["HDEL", webhookSourcesKey(keyPrefix), name],
+    swap,
     ["HDEL", webhookStatesKey(keyPrefix), ...stateFieldsOf(name)],
   ]);
   unwrap(states);
-  return unwrap(gone) === 1;
+  if (asNumber(asArray(unwrap(gone))[0]) === 1) return;
+  throw new WeirError("conflict", `the webhook source "${name}" was changed or deleted at the same time`);
 }
 
 /** Notes that a source has taken something, or why it has not: a command. */
@@ -212,20 +247,21 @@ function encode({ name: _, ...settings }: WebhookSource): string {
   return JSON.stringify(settings);
 }
 
-function decodeStored(name: string, reply: Reply): Stored | undefined {
+function decodeStored(name: string, reply: Reply): (StoredSource & { readonly text: string }) | undefined {
   const text = asTextOrNull(reply);
   return text === null ? undefined : { text, source: decode(name, parseStored(text)) };
 }
 
 function decode(name: string, stored: unknown): WebhookSource | undefined {
   if (!isObject(stored)) return undefined;
-  const { stream, provider, typePrefix, dedupeWindowMs, toleranceMs, paused, key, scheme = null } = stored;
+  const { epoch, stream, provider, typePrefix, dedupeWindowMs, toleranceMs, paused, key, scheme = null } = stored;
   const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+  if (typeof epoch !== "string" || !/^[0-9a-f]{8}$/.test(epoch)) return undefined;
   if (typeof stream !== "string" || typeof provider !== "string" || typeof typePrefix !== "string") return undefined;
   if (!isWhole(dedupeWindowMs) || !isWhole(toleranceMs) || typeof paused !== "boolean") return undefined;
   const place = decodeKey(key);
   if (place === undefined) return undefined;
-  return { name, stream, provider, typePrefix, dedupeWindowMs, toleranceMs, paused, key: place, scheme };
+  return { name, epoch, stream, provider, typePrefix, dedupeWindowMs, toleranceMs, paused, key: place, scheme };
 }
 
 function decodeKey(key: unknown): KeyPlace | null | undefined {
