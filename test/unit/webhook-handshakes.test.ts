@@ -131,7 +131,7 @@ describe("Meta's verification", () => {
     for (const token of ["agreed2", "agree", "", "AGREED", "ägreed"]) {
       expect(await answer("meta", asking("GET", { ...query, "hub.verify_token": token }), agreed)).toBe("refused");
     }
-    expect(await answer("meta", asking("GET", query), settings("agreed"))).toBe("refused");
+    expect(await answer("meta", asking("GET", query), settings("agreed"))).toBe("no-verify-token");
     const empty = settings(undefined, { verifyToken: "" });
     expect(await answer("meta", asking("GET", { ...query, "hub.verify_token": "" }), empty)).toBe("refused");
     expect(await answer("meta", asking("GET", { "hub.mode": "subscribe" }), agreed)).toBe("refused");

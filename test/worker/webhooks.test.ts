@@ -169,7 +169,7 @@ describe("a webhook", () => {
     const sent = await signed({ body: "{}", delivery: "cost-1" });
     expect(await costs(() => post(worker, "github", sent))).toBe("5 commands, 1 round trip");
     // A repeat runs into the gate.
-    expect(await costs(() => post(worker, "github", sent))).toBe("3 commands, 1 round trip");
+    expect(await costs(() => post(worker, "github", sent))).toBe("2 commands, 1 round trip");
   });
 
   test("whose body is no JSON, or not even text, keeps its bytes and can be verified again", async () => {
@@ -498,6 +498,98 @@ describe("a source", () => {
     expect(await listed(own)).toEqual(["square"]);
     expect(await listed(reader)).toEqual(["square"]);
     expect(await listed(producer)).toEqual([]);
+  });
+});
+
+describe("nobody gets at another one's secret or source", () => {
+  const tokenFor = async (...scope: string[]) => {
+    const { json } = await worker.call("POST", "/v1/tokens", { subject: "s", scope, expiresInMs: 60_000 });
+    return { authorization: `Bearer ${json.token}` };
+  };
+
+  test("by a name whose secret has the same setting", async () => {
+    await makeSource("github");
+    await worker.call("PUT", "/v1/streams/mine");
+    const mine = await tokenFor("admin:mine");
+    for (const name of ["GITHUB", "GitHub"]) {
+      const refused = await worker.call("PUT", `/v1/webhooks/${name}`, { stream: "mine", provider: "x" }, mine);
+      expectProblem(refused, "conflict");
+    }
+    await makeSource("standard-webhooks");
+    const folded = await worker.call("PUT", "/v1/webhooks/standard.webhooks", { stream: "mine", provider: "x" }, mine);
+    expect(expectProblem(folded, "conflict").detail).toContain("standard-webhooks");
+  });
+
+  test("by settings that cannot be read: they are the root token's to make anew, and providers are to come again", async () => {
+    const native = nativeClient();
+    await worker.call("PUT", "/v1/streams/mine");
+    const mine = await tokenFor("admin:mine");
+    for (const text of ["{", "[]", '{"provider":"newer"}', "\u0000"]) {
+      await native.hset(`${worker.prefix}webhooks`, "unread", text);
+      expectProblem(await worker.call("GET", "/v1/webhooks/unread"), "conflict");
+      const taken = await worker.call("PUT", "/v1/webhooks/unread", { stream: "mine", provider: "x" }, mine);
+      expectProblem(taken, "forbidden");
+      const told = await post(worker, "unread", await signed({ body: "{}", delivery: "unread" }));
+      expect([told.status, JSON.parse(told.text).code]).toEqual([503, "redis-unavailable"]);
+      expect(told.headers.get("retry-after")).toBe("60");
+      expect((await worker.call("GET", "/v1/webhooks")).json.webhooks).not.toContainEqual(
+        expect.objectContaining({ name: "unread" }),
+      );
+      const anew = await worker.call("PUT", "/v1/webhooks/unread", { stream: "mine", provider: "github" });
+      expect(anew.status).toBe(200);
+    }
+    await worker.call("DELETE", "/v1/webhooks/unread");
+  });
+
+  test("by what a message holds: a seal is no signature, and headers that hold secrets are no key and no id", async () => {
+    await makeSource("gitlab");
+    await post(worker, "gitlab", await sample("gitlab"));
+    const message = (await messagesOf("gitlab")).at(-1);
+    const seal = Buffer.from(message?.attributes["webhook-seal"] ?? "", "base64url").toString("hex");
+    const body = (await storedBytes("gitlab")).toString();
+    await makeSource("github", {}, "gitlab");
+    const headers = { "content-type": "application/json", "x-hub-signature-256": `sha256=${seal}` };
+    expect((await post(worker, "gitlab", { method: "POST", headers, body })).status).toBe(401);
+    await makeSource("gitlab");
+    for (const header of ["Authorization", "cookie", "Proxy-Authorization"]) {
+      const stream = streamOf("generic");
+      expectProblem(await worker.call("PUT", "/v1/webhooks/generic", { stream, key: { header } }), "invalid-request");
+      const scheme = { algorithm: "shared-secret", secretAt: { header: "x-secret" }, id: { header } };
+      const refused = await worker.call("PUT", "/v1/webhooks/generic", { stream, provider: "generic", scheme });
+      expectProblem(refused, "invalid-request");
+    }
+  });
+
+  test("and where the request holds it, it is kept nowhere, however it is written", async () => {
+    const secret = SECRETS.get("generic") ?? "";
+    const scheme = { algorithm: "shared-secret", secretAt: { pointer: "/token" }, id: { pointer: "/id" } };
+    await makeSource("generic", { scheme, key: { pointer: "/token" } });
+    const escaped = `\\u${secret.charCodeAt(0).toString(16).padStart(4, "0")}${secret.slice(1)}`;
+    for (const body of [
+      `{"token":"${secret}","id":"1"}`,
+      `{"token":"${escaped}","id":"${secret}","n":{"${secret}":1}}`,
+    ]) {
+      const sent = { method: "POST", headers: { "content-type": "application/json" }, body };
+      expect((await post(worker, "generic", sent)).status).toBe(200);
+    }
+    const native = nativeClient();
+    const entries = await native.xrange(`${worker.prefix}{${streamOf("generic")}}`, "-", "+");
+    expect(JSON.stringify(entries)).not.toContain(secret);
+    expect(JSON.stringify(entries)).not.toContain(escaped);
+  });
+});
+
+describe("what a source lacks is named", () => {
+  test.each([
+    ["x", "GET", "?crc_token=abc", 501, "WEBHOOK_SECRET_LACKS_X"],
+    ["slack", "POST", "", 501, "WEBHOOK_SECRET_LACKS_SLACK"],
+    ["meta", "GET", "?hub.mode=subscribe&hub.verify_token=a&hub.challenge=1", 501, "WEBHOOK_VERIFY_TOKEN_LACKS_META"],
+  ] as const)("by %s", async (provider, method, query, status, name) => {
+    await makeSource(provider, {}, `lacks-${provider}`);
+    const body = method === "GET" ? {} : { body: '{"type":"url_verification","challenge":"abc"}' };
+    const response = await fetch(new URL(`/hooks/lacks-${provider}${query}`, worker.url()), { method, ...body });
+    expect(response.status).toBe(status);
+    expect(await response.text()).toContain(name);
   });
 });
 
