@@ -4,7 +4,7 @@ import { type Page, pageHeaders, STYLE } from "./html.ts";
 import { type Html, type Member, membersOf, memberTable, prose, sampleBody } from "./schema.ts";
 
 /** In the order in which a path's routes are shown. */
-const METHODS = ["put", "post", "get", "delete"] as const;
+const METHODS = ["put", "post", "get", "options", "delete"] as const;
 
 interface Route {
   readonly method: string;

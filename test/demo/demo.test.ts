@@ -139,15 +139,18 @@ describe("against a Weir that runs already", () => {
 
   afterAll(() => stack?.stop());
 
-  async function call(method: string, path: string): Promise<string> {
-    const headers = { authorization: `Bearer ${ROOT_TOKEN}` };
-    return (await fetch(stack.url + path, { method, headers })).text();
+  async function call(method: string, path: string, body?: object): Promise<string> {
+    const headers = { authorization: `Bearer ${ROOT_TOKEN}`, "content-type": "application/json" };
+    return (await fetch(stack.url + path, { method, headers, ...(body && { body: JSON.stringify(body) }) })).text();
   }
 
-  /** Deletes what nobody has touched for long: what a dead consumer holds. */
+  /** Deletes dead letters, and, once all is there, what nobody has touched for long: what a dead consumer holds. */
   async function deleteAbandoned(run: Run): Promise<void> {
     const stream = /into (demo-webhooks-\w+) at/.exec(run.out())?.[1];
     while (run.child.exitCode === null) {
+      await call("DELETE", `/v1/streams/${stream}/groups/alerts/dead-letters`, { all: true });
+      await sleep(50);
+      if (!run.out().includes("the stream holds")) continue;
       const pending = await call("GET", `/v1/streams/${stream}/groups/alerts/pending?minIdleMs=400`);
       for (const [, id] of pending.matchAll(/"id":"(\d+-\d+)"/g)) {
         await call("DELETE", `/v1/streams/${stream}/messages/${id}`);
@@ -158,7 +161,7 @@ describe("against a Weir that runs already", () => {
 
   test("it CAN fail: messages that vanish while it runs are named as lost, and its exit code is 1", async () => {
     const run = demo(weir);
-    await said(run, "the stream holds");
+    await said(run, "never comes back");
     await deleteAbandoned(run);
     expect(await run.exit, run.out() + run.err()).toBe(1);
     expect(row(run, "lost")).toEqual([0, expect.toSatisfy((lost: number) => lost > 0)]);
