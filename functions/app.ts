@@ -12,7 +12,7 @@ import type { Route } from "./http/endpoint.ts";
 import { HttpError } from "./http/errors.ts";
 import { knownError, problemResponse } from "./http/problem.ts";
 import { limitCaller } from "./http/rate-limit.ts";
-import { logRequest, requestIdOf } from "./http/request-log.ts";
+import { logRequest, requestIdOf, WEBHOOK_PATH } from "./http/request-log.ts";
 import { apiDocument } from "./openapi.ts";
 import { alertRoutes } from "./routes/alerts.ts";
 import { consumeRoutes } from "./routes/consume.ts";
@@ -56,8 +56,6 @@ const ROUTES: readonly Route[] = [
 
 /** Monitors ask for it all the time; what is served without settings is not logged either. */
 const NOT_LOGGED = "/readyz";
-/** Webhooks come from servers: no page has to send one. */
-const NOT_SHARED = "/hooks/";
 
 /**
  * Makes the HTTP app.
@@ -116,9 +114,9 @@ function problem(c: AppContext, error: unknown): Response {
 
 /** Answers what a browser asks before it sends a request, which has no token, and lets permitted pages read answers. */
 const shareWithPages = createMiddleware<AppEnv>(async (c, next) => {
-  // Served without a context: pages of Weir's own.
+  // Served without a context: pages of Weir's own. Webhooks come from servers: no page has to send one.
   const context: RequestContext | undefined = c.var.context;
-  if (context === undefined || c.req.path.startsWith(NOT_SHARED)) return next();
+  if (context === undefined || c.req.path.startsWith(WEBHOOK_PATH)) return next();
   const preflight = preflightAnswer(c);
   if (preflight === undefined) await next();
   else c.res = preflight;

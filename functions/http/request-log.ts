@@ -6,9 +6,12 @@ import { log } from "../log.ts";
 /** What a client, or a proxy before Weir, may call its request. */
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 
+/** Where anybody may post: nothing of a request that is not verified goes into the log. */
+export const WEBHOOK_PATH = "/hooks/";
+
 /** The request's own `X-Request-Id` where that is sane, else a new one. */
 export function requestIdOf(c: AppContext): string {
-  const given = c.req.header("x-request-id") ?? "";
+  const given = c.req.path.startsWith(WEBHOOK_PATH) ? "" : (c.req.header("x-request-id") ?? "");
   return REQUEST_ID.test(given) ? given : crypto.randomUUID();
 }
 
@@ -30,8 +33,13 @@ export function logRequest(c: AppContext, startedMs: number): void {
     redisCommands: usage.commands,
     redisRoundTrips: usage.roundTrips,
     token: tokenName(caller),
-    ...(route === undefined ? {} : namesIn(route, c.req.path)),
+    ...(route === undefined || isStrange(route, errorCode) ? {} : namesIn(route, c.req.path)),
   });
+}
+
+/** A webhook to a source that there is not: its name is whatever somebody made up. */
+function isStrange(route: string, errorCode: string | undefined): boolean {
+  return route.startsWith(WEBHOOK_PATH) && errorCode === "not-found";
 }
 
 /** Absent for a caller that was not let in. */

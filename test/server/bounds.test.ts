@@ -35,7 +35,8 @@ function itemOf(member: ApiMember, i: number): unknown {
   return items[member.name] ?? `lease-${i}`;
 }
 
-function textOf({ schema }: ApiMember, length: number): string {
+function textOf({ name, schema }: ApiMember, length: number): string {
+  if (name.endsWith("pointer")) return "/".padEnd(length, "a").slice(0, length);
   if (schema.pattern === undefined) return WIDE.repeat(length);
   const texts = ["a/", "/a", "aa"].map((start) => start.padEnd(length, "a").slice(0, length));
   return texts.find((text) => new RegExp(schema.pattern ?? "").test(text)) ?? "";

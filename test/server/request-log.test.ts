@@ -1,9 +1,10 @@
 // One line a request, on Node and in workerd: what is in it, and what never is in anything that is logged or answered.
+import { createHmac } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, inject, onTestFinished, test, vi } from "vitest";
 import { createTestHarness } from "wrangler";
 import { startServer } from "../../functions/server/server.ts";
 import { ownRedis } from "../support/own-redis.ts";
-import { uniquePrefix } from "../support/redis.ts";
+import { nativeClient, uniquePrefix } from "../support/redis.ts";
 import { eventually } from "../support/wait.ts";
 
 const ROOT_TOKEN = "s3cr3t-root-token";
@@ -65,6 +66,25 @@ async function lineOf(served: Served, requestId: string | null): Promise<Line> {
 function send({ url }: Served, method: string, path: string, init: RequestInit = {}): Promise<Response> {
   const headers = { authorization: `Bearer ${ROOT_TOKEN}`, "content-type": "application/json", ...init.headers };
   return fetch(url + path, { ...init, method, headers });
+}
+
+/** All that lies in Redis there, as text. */
+async function storedUnder(prefix: string): Promise<string> {
+  const native = nativeClient();
+  const keys = await native.keys(`${prefix}*`);
+  const values = keys.map(async (key) => {
+    switch (await native.type(key)) {
+      case "stream":
+        return native.xrange(key, "-", "+");
+      case "hash":
+        return native.hgetall(key);
+      case "zset":
+        return native.zrange(key, "0", "-1");
+      default:
+        return (await native.getBuffer(key))?.toString("latin1");
+    }
+  });
+  return JSON.stringify([keys, await Promise.all(values)]);
 }
 
 describe.each(Object.entries(HOSTS))("on %s", (_, start) => {
@@ -202,6 +222,59 @@ describe.each(Object.entries(HOSTS))("on %s", (_, start) => {
     expect(logged).not.toMatch(forbidden);
     // A problem may quote names and members that were asked for, in the caller's own words.
     expect(texts.join("\n").replaceAll(/s3cr3t[- ](consumer|query|id|name)/g, "")).not.toMatch(forbidden);
+  });
+
+  test("nor is anything of a webhook, verified or not, in Redis what nobody signed, nor anywhere a secret", async () => {
+    const KEY_PREFIX = uniquePrefix();
+    const secret = "s3cr3t-of-github";
+    const served = await start({
+      KEY_PREFIX,
+      WEBHOOK_SECRET_HUB: secret,
+      WEBHOOK_SECRET_HUB_PREVIOUS: "s3cr3t-of-before",
+      WEBHOOK_SECRET_LAB: "s3cr3t-of-gitlab",
+      WEBHOOK_SECRET_PLAIN: "s3cr3t-that-is-no-key",
+    });
+    const answers: string[] = [];
+    const post = async (source: string, body: string, headers: Record<string, string> = {}, query = "") => {
+      const init = { method: "POST", headers: { "content-type": "application/json", ...headers }, body };
+      const response = await fetch(`${served.url}/hooks/${source}${query}`, init);
+      answers.push(await response.text(), ...[...response.headers].flat());
+      return response;
+    };
+    await send(served, "PUT", "/v1/streams/orders");
+    for (const [source, provider] of Object.entries({ hub: "github", lab: "gitlab", plain: "discord" })) {
+      const made = await send(served, "PUT", `/v1/webhooks/${source}`, {
+        body: JSON.stringify({ stream: "orders", provider }),
+      });
+      expect(made.status).toBe(201);
+      answers.push(await made.text());
+    }
+    const body = '{"p4yl0ad":"p4yl0ad"}';
+    const unsigned = {
+      "x-hub-signature-256": "sha256=5163726574",
+      "x-github-event": "unv3rified",
+      "x-github-delivery": "unv3rified",
+      "x-request-id": "unv3rified",
+      authorization: "Bearer s3cr3t-header",
+    };
+    expect((await post("hub", '{"unv3rified":1}', unsigned, "?unv3rified=unv3rified")).status).toBe(401);
+    expect((await post("lab", '{"unv3rified":1}', { "x-gitlab-token": "unv3rified" })).status).toBe(401);
+    expect((await post("plain", body)).status).toBe(500);
+    expect((await post("nobody-unv3rified", body)).status).toBe(404);
+    const signature = createHmac("sha256", secret).update(body).digest("hex");
+    const signed = { "x-hub-signature-256": `sha256=${signature}`, "x-github-event": "push", "x-github-delivery": "1" };
+    expect((await post("hub", body, signed)).status).toBe(200);
+    const lab = { "x-gitlab-token": "s3cr3t-of-gitlab", "x-gitlab-event": "Push Hook" };
+    const last = await post("lab", body, lab);
+    expect(last.status).toBe(200);
+    answers.push(await (await send(served, "GET", "/v1/webhooks")).text());
+    expect(await lineOf(served, last.headers.get("x-request-id"))).toMatchObject({ source: "lab", status: 200 });
+    const logged = served.logs().join("\n");
+    expect(logged).not.toMatch(/s3cr3t|p4yl0ad|unv3rified/);
+    expect(answers.join("\n")).not.toMatch(/s3cr3t|p4yl0ad|\bunv3rified/);
+    const stored = await storedUnder(KEY_PREFIX);
+    expect(stored).toContain("Push Hook");
+    expect(stored).not.toMatch(/s3cr3t|unv3rified/);
   });
 
   test("a fault's line has the id of its request", async () => {
