@@ -93,7 +93,7 @@ const allowWebhookRoute = openRoute(
     body: noBody,
     answers: {
       200: { description: "The provider may deliver", mediaType: "text/plain" },
-      204: { description: "The methods that there are, in `Allow`" },
+      204: { description: "The methods that there are" },
     },
     errors: ERRORS,
   }),
