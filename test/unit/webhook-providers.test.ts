@@ -75,7 +75,8 @@ describe.each(PROVIDER_NAMES)("a webhook of %s", (name) => {
     }
   });
 
-  test.skipIf(!isSigned)("is not verified when a byte of its body was changed, added or left out", async () => {
+  test("is not verified when a byte of its body was changed, added or left out, where the body is signed", async () => {
+    if (!isSigned) return;
     for (let at = 0; at < request.body.byteLength; at += 7) {
       const body = request.body.slice();
       body[at] = (body[at] ?? 0) ^ 1;
