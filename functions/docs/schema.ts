@@ -66,8 +66,13 @@ export function membersOf(schemas: Schemas, schema: Schema, prefix = "", trail: 
     ]),
     ...(items === undefined ? [] : open(asSchema(items), `${prefix.slice(0, -1)}[].`)),
     ...(typeof additionalProperties === "object" ? open(additionalProperties, `${prefix}{name}.`) : []),
-    ...[...(anyOf ?? []), ...(oneOf ?? [])].flatMap((one) => open(one, prefix)),
+    ...eachOnce([...(anyOf ?? []), ...(oneOf ?? [])].flatMap((one) => open(one, prefix))),
   ];
+}
+
+/** What several ways of a choice have alike is shown once. */
+function eachOnce(members: readonly Member[]): Member[] {
+  return [...new Map(members.map((member) => [JSON.stringify(member), member])).values()];
 }
 
 /** A small value that shows how to fill a schema in; `{name}` stands for what the reader must put there. */
@@ -167,7 +172,7 @@ function typeOf(schemas: Schemas, schema: Schema, trail: Trail = []): string {
   const { type = "any JSON", items, additionalProperties, anyOf, oneOf } = follow(schemas, schema);
   const inner = (one: Schema) => typeOf(schemas, one, inside);
   const either = anyOf ?? oneOf;
-  if (either !== undefined) return either.map(inner).join(" or ");
+  if (either !== undefined) return [...new Set(either.map(inner))].join(" or ");
   const types = [type].flat().map((one) => {
     if (one === "array" && items !== undefined) return `list of ${inner(asSchema(items))}`;
     if (one === "object" && typeof additionalProperties === "object") return `object of ${inner(additionalProperties)}`;
