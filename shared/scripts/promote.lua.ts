@@ -56,7 +56,21 @@ for _, bucket in ipairs(buckets) do
   if type(payloads) == 'table' or type(due) == 'table' then
     isBroken[bucket.name] = true
     unreadable = unreadable + 1
+  else
+    bucket.count = due
   end
+end
+
+-- Another client has deleted all that names the buckets. Those that were given may hold something all the same: they are
+-- looked at at once. What lay in others cannot be found.
+local lost = 0
+if keys.isEmpty then
+  local there = 0
+  for _, bucket in ipairs(buckets) do
+    if (bucket.count or 0) > 0 then call('ZADD', keys.later, 0, bucket.name) end
+    there = there + (bucket.count or 0)
+  end
+  lost, total = math.max(0, total - there), there
 end
 
 local found = call('ZRANGEBYSCORE', keys.later, '-inf', asMs(nowMs), 'WITHSCORES', 'LIMIT', 0, MAX_BUCKETS)
@@ -135,9 +149,10 @@ for _, bucket in ipairs(looked) do
   touched[#touched + 1] = bucket
 end
 for name in pairs(isBroken) do try('ZADD', keys.later, 'XX', asMs(nowMs + UNREADABLE_MS), name) end
-local lost = 0
 if #touched > 0 or next(isBroken) or keys.isEmpty or laterDueMs < 0 then
-  laterDueMs, lost = takeLater(keys, touched, total)
+  local untimed
+  laterDueMs, untimed = takeLater(keys, touched, total)
+  lost = lost + untimed
 end
 local more = not fault and max > 0 and (isStopped() or not isAtEnd or hasMore)
 return answer(appended, more, laterDueMs, not more and full, missing + lost, unreadable)

@@ -728,6 +728,17 @@ describe("whatever another client or version has left", () => {
     expect(await native.hmget(keys.config, "laterDue", "scheduled")).toEqual([null, null]);
   });
 
+  test("where all that names the buckets was deleted, the one that is looked for is found, and the rest is told", async () => {
+    const { stream, native, bucket, keys } = await makeDue();
+    await produce(stream, [later("other", 5 * HOUR_MS)]);
+    await passTimeOfScheduled(native, stream, HOUR_MS);
+    await native.del(keys.later, keys.laterSizes);
+    const done = decodePromoted(await stream.redis.send(promoteCall(stream, [bucket], 100)));
+    expect(done).toMatchObject({ appended: 3, missing: 1, more: false, nextDueMs: undefined });
+    expect(await dataOf(stream)).toEqual([0, 1, 2]);
+    expect(await streamInfo(stream)).toMatchObject({ scheduled: 0 });
+  });
+
   test("messages whose times were deleted are told as missing", async () => {
     const { stream, native, bucket, keys } = await makeDue();
     await passTimeOfScheduled(native, stream, HOUR_MS);

@@ -311,8 +311,6 @@ function takeLater(keys, buckets, total)
       call('UNLINK', bucket.messages, bucket.due)
     end
   end
-  -- Nothing is left of the list, nor of the sizes.
-  if keys.isEmpty then lost = lost + total end
   return noteLater(keys, total - gone), lost
 end
 
