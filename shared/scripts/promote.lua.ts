@@ -9,8 +9,8 @@ import { room } from "./parts/room.lua.ts";
  * KEYS: stream, config, clock, later, sizes, the two keys of each bucket that is named
  * ARGV: how many messages at most, the buckets' names
  * Returns { now (ms), appended, 1 if more may be appended at once, when the first of the rest is due or -1, the group for whose
- *           sake a full stream takes no more or '', how many were lost: another client has deleted their payloads or times; how many buckets and messages cannot be
- *           read, the buckets that hold what is due }
+ *           sake a full stream takes no more or '', how many were lost (another client has deleted their payloads, or what
+ *           tells their times), how many buckets and messages cannot be read, the buckets that hold what is due }
  *
  * What another version or client has put there is let be for an hour: it must not stop what comes behind it, and is nobody's to
  * delete.
