@@ -1,4 +1,6 @@
 import type { Reading } from "../shared/reaper/alerts.ts";
+import type { Reply } from "../shared/redis/connection.ts";
+import { adoptCall } from "../shared/stream/manage.ts";
 import { decodePromoted, likelyBuckets, type Promoted, promoteCall } from "../shared/stream/promote.ts";
 import type { EventStream } from "../shared/stream/stream.ts";
 import type { Step, StepOutcome } from "./collector.ts";
@@ -12,11 +14,31 @@ const AT_ONCE = 50;
 /** How late a scheduled message may be before an alert fires: two runs of the reaper have not brought it. */
 export const SCHEDULED_LATE_MS = 2 * 60_000;
 
+/** The scheduled messages that are due. */
+export interface Promotion {
+  /** How late they are by what is noted: an alert must fire, too, where no step can be done. A step reads anew. */
+  readonly readings: readonly Reading[];
+  /** Those that append them. */
+  readonly steps: readonly Step[];
+}
+
 /** Appends the scheduled messages that are due. A stream without any costs nothing. */
-export function promote(streams: readonly SurveyedStream[], nowMs: number): Step[] {
-  return streams.flatMap(({ stream, later: { laterDueMs } }) =>
-    laterDueMs === undefined || laterDueMs > nowMs ? [] : [promoteStep(stream, likelyBuckets(laterDueMs), 1)],
+export function promote(streams: readonly SurveyedStream[], nowMs: number): Promotion {
+  const due = streams.flatMap(({ stream, later: { laterDueMs } }) =>
+    laterDueMs === undefined || laterDueMs > nowMs ? [] : [{ stream, laterDueMs }],
   );
+  const adopting = streams.flatMap(({ stream, isAdopted }) => (isAdopted ? [] : [adoptStep(stream, nowMs)]));
+  const steps = due.map(({ stream, laterDueMs }) => promoteStep(stream, likelyBuckets(laterDueMs), 1));
+  return {
+    readings: due.map(({ stream, laterDueMs }) => lateness(stream, nowMs - laterDueMs)),
+    steps: [...adopting, ...steps],
+  };
+}
+
+/** Another client has deleted the settings, and with them the note of what is scheduled: that is found again. */
+function adoptStep(stream: EventStream, nowMs: number): Step {
+  const done = (reply: Reply) => (reply === 2 ? { next: promoteStep(stream, likelyBuckets(nowMs), 1) } : {});
+  return { stream: stream.name, call: adoptCall(stream), done };
 }
 
 /** @param buckets those that hold what is due, as far as that is known */
@@ -29,7 +51,7 @@ function promoteStep(stream: EventStream, buckets: readonly string[], atOnce: nu
       const promoted = decodePromoted(reply);
       return {
         counts: { promoted: promoted.appended },
-        reading: lateness(stream, promoted),
+        reading: lateness(stream, latenessIn(promoted)),
         // Another client has deleted what was to be appended, or has put something else there.
         fault: promoted.missing + promoted.unreadable > 0 ? "conflict" : undefined,
         // Where a step had its fill, there may be many more.
@@ -41,7 +63,10 @@ function promoteStep(stream: EventStream, buckets: readonly string[], atOnce: nu
   };
 }
 
-function lateness({ name }: EventStream, { nextDueMs, redisNowMs }: Promoted): Reading {
-  const value = nextDueMs === undefined ? 0 : Math.max(0, redisNowMs - nextDueMs);
+function latenessIn({ nextDueMs, redisNowMs }: Promoted): number {
+  return nextDueMs === undefined ? 0 : Math.max(0, redisNowMs - nextDueMs);
+}
+
+function lateness({ name }: EventStream, value: number): Reading {
   return { subject: { stream: name, group: null, metric: "scheduledLateMs" }, value, threshold: SCHEDULED_LATE_MS };
 }

@@ -90,11 +90,12 @@ async function serve(
   const { surveyed, errors } = await survey(redis, registered, nowMs);
   collector.fail(errors);
   const watched = watch(surveyed, nowMs);
-  collector.read(watched.readings);
+  const promotion = promote(surveyed, nowMs);
+  collector.read([...watched.readings, ...promotion.readings]);
   const left = await collector.first([
     // Before trimming, which puts Redis' counts right: they tell what other clients' trims have taken.
     ...noteCounts(surveyed),
-    ...promote(surveyed, nowMs),
+    ...promotion.steps,
     ...trim(surveyed, nowMs),
     ...expireDeadLetters(surveyed, nowMs),
     ...watched.steps,

@@ -22,6 +22,8 @@ export interface SurveyedStream {
   /** When it was due to be visited, as the registry said. */
   readonly seenMs: string;
   readonly config: StreamConfig;
+  /** Whether it has settings of its own: another client may have deleted them. */
+  readonly isAdopted: boolean;
   readonly later: LaterFacts;
   readonly groups: readonly SurveyedGroup[];
 }
@@ -59,7 +61,7 @@ export async function survey(
   for (const [i, one] of registered.entries()) {
     const [groups = null, config = null] = outcomes.slice(2 * i, 2 * i + 2);
     const fault = [groups, config].find((outcome) => outcome instanceof ReplyError);
-    if (fault === undefined) surveyed.push(decode(one, unwrap(groups), unwrap(config)));
+    if (fault === undefined) surveyed.push(decode(one, unwrap(groups), unwrap(config), nowMs));
     else if (!isNoSuchKey(fault)) errors.push({ stream: one.stream.name, code: asWeirError(fault).code });
     else if (Number(one.dueMs) < nowMs - FORGET_AFTER_MS) forgotten.push(one);
   }
@@ -67,13 +69,14 @@ export async function survey(
   return { surveyed, errors };
 }
 
-function decode({ stream, dueMs }: RegisteredStream, groups: Reply, config: Reply): SurveyedStream {
+function decode({ stream, dueMs }: RegisteredStream, groups: Reply, config: Reply, nowMs: number): SurveyedStream {
   const hash = asMap(config);
   return {
     stream,
     seenMs: dueMs,
     config: decodeStreamConfig(hash),
-    later: decodeLaterFacts(hash),
+    isAdopted: (hash.get("incarnation") ?? "") !== "",
+    later: laterFactsOf(hash, nowMs),
     groups: decodeGroupFacts(groups).map((group) => ({
       ...group,
       lastDeliveredMs: timeOfId(group.lastDeliveredId),
@@ -84,6 +87,13 @@ function decode({ stream, dueMs }: RegisteredStream, groups: Reply, config: Repl
       alerts: decodeThresholds(hash, group.name),
     })),
   };
+}
+
+/** Both fields come and go together: where another client has deleted one, a look may find something due, and mends both. */
+function laterFactsOf(hash: ReadonlyMap<string, Reply>, nowMs: number): LaterFacts {
+  const facts = decodeLaterFacts(hash);
+  const isBroken = facts.laterDueMs === undefined && (hash.has("scheduled") || hash.has("laterDue"));
+  return isBroken ? { ...facts, laterDueMs: nowMs } : facts;
 }
 
 function numberOr(value: Reply | undefined, fallback: number): number {

@@ -12,6 +12,8 @@ const MAX_WAIT_MS = { unwatched: 15 * MINUTE_MS, watched: 5 * MINUTE_MS };
  * @param firing whether an alert on one of its groups does
  */
 export function nextVisitMs(surveyed: SurveyedStream, nowMs: number, firing: boolean): number {
+  // What is scheduled there was not known.
+  if (!surveyed.isAdopted) return nowMs;
   const { laterDueMs = Number.POSITIVE_INFINITY } = surveyed.later;
   return Math.max(nowMs, Math.min(laterDueMs, nextQuietVisitMs(surveyed, nowMs, firing)));
 }

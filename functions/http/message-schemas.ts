@@ -7,7 +7,7 @@ import {
   METADATA_PREFIX,
   RESERVED_FIELDS,
 } from "../../shared/message.ts";
-import { parsePosition } from "../../shared/stream/position.ts";
+import { parseTimeNotBefore } from "../../shared/stream/position.ts";
 import { MAX_DELAY_MS } from "../../shared/stream/schedule-plan.ts";
 import { once } from "./once.ts";
 import { integer, limitedText, STOP } from "./schemas.ts";
@@ -120,8 +120,8 @@ export function checkPayload<Name extends string>(
 const DeliverAt = z
   .union([z.string(), z.int().min(0).transform(String)])
   .transform((text, context) => {
-    const position = parsePosition(text);
-    if (position?.kind === "time") return position.ms;
+    const ms = parseTimeNotBefore(text);
+    if (ms !== undefined) return ms;
     context.addIssue({ code: "custom", message: "expected Unix milliseconds or an ISO 8601 time" });
     return z.NEVER;
   })

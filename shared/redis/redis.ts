@@ -35,7 +35,8 @@ export class Redis {
    * Runs calls in order in one round trip, not atomically. Scripts run by hash; one that Redis does not have cached
    * (its cache may vanish at any time) did nothing, and is sent again with its source in a second round trip: so no
    * call may depend on a script before it.
-   * @returns one outcome per call; a Redis error of one call leaves the others as they are
+   * @returns one outcome per call; a Redis error of one call leaves the others as they are, and so does whatever happens to
+   *   those alone that are aside
    * @throws {WeirError} `redis-unavailable`, or `outcome-unknown` when something that writes may have run
    */
   async pipeline(calls: readonly Call[], options: RunOptions = {}): Promise<Outcome[]> {
@@ -43,7 +44,11 @@ export class Redis {
     const outcomes = await this.#run(calls, byHash, options);
     const missing = calls.filter((_, i) => isNoScript(outcomes[i]));
     if (missing.length === 0) return outcomes;
-    const again = await this.#run(missing, bySourceOnce(), options);
+    const again = await this.#run(missing, bySourceOnce(), options).catch((error: unknown): Outcome[] => {
+      // The others have run, and were answered.
+      if (missing.every(isAside)) return missing.map(() => new ReplyError("NOSCRIPT, and no answer to its source"));
+      throw error;
+    });
     return outcomes.map((outcome) => (isNoScript(outcome) ? (again.shift() ?? null) : outcome));
   }
 
@@ -101,6 +106,7 @@ export class Redis {
     this.#hasWritten ||= writes(call);
     if (!("script" in call)) return outcome;
     if (!Array.isArray(outcome) || typeof outcome[0] !== "number") {
+      if (isAside(call)) return new ReplyError(`the script ${call.script.name} gave an answer that cannot be read`);
       throw new UnexpectedReply(`the script ${call.script.name} did not answer its number of commands`);
     }
     this.usage.commands += outcome[0];
@@ -153,6 +159,10 @@ function bySourceOnce(): (call: Call) => Command {
     sent.add(call.script.sha1);
     return bySource(call);
   };
+}
+
+function isAside(call: Call): boolean {
+  return "script" in call && call.isAside === true;
 }
 
 function isNoScript(outcome: Outcome | undefined): boolean {

@@ -16,6 +16,8 @@ export interface ScriptCall {
   readonly args: readonly (string | number)[];
   /** Sent with its source, so that it runs in its turn whatever is cached: for a script that a later call depends on. */
   readonly inTurn?: true;
+  /** Whether the other calls of a pipeline count without it: what goes wrong with its answer alone is its own outcome. */
+  readonly isAside?: true;
 }
 
 /** Lua that several scripts share. */

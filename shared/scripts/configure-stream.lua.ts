@@ -1,4 +1,5 @@
 import { defineScript } from "../redis/script.ts";
+import { later } from "./parts/later.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 
 /**
@@ -10,7 +11,7 @@ import { messageSize } from "./parts/message-size.lua.ts";
  */
 export const configureStreamScript = defineScript(
   "configure-stream",
-  [messageSize],
+  [later, messageSize],
   /* lua */ `
 local stream, config = KEYS[1], KEYS[2]
 local kind = call('TYPE', stream)['ok']
@@ -28,7 +29,9 @@ if created then
   call('XGROUP', 'DESTROY', stream, '@create')
 end
 -- Adopted streams too: idempotency keys of an earlier stream of this name must not count.
-call('HSETNX', config, 'incarnation', ARGV[1])
+if call('HSETNX', config, 'incarnation', ARGV[1]) == 1 and not created then
+  recountLater({ config = config, later = KEYS[3], sizes = KEYS[4] })
+end
 local bytesBefore = numberOf(call('HGET', config, 'maxMessageBytes'), DEFAULT_MAX_MESSAGE_BYTES)
 local removals = tonumber(ARGV[2])
 if removals > 0 then call('HDEL', config, unpack(ARGV, 3, 2 + removals)) end

@@ -18,7 +18,7 @@ import { xinfo } from "./parts/xinfo.lua.ts";
  *       either string, lifeMs: for how long its string is kept, incarnation: of the stream, where the settings are not looked at
  *       }, the long ones
  * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded, when the first scheduled message is due or -1,
- *         the stream's incarnation } (the last four where it looked):
+ *         the stream's incarnation, when the first of these messages is due or -1 } (the last five where it looked):
  *         'appended', ids | 'repeated', ids ('' for a delivery id) | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group |
  *         'exhausted' (no greater id is left) | 'unadopted' (another client has made the stream) | 'elsewhere', { now (ms),
  *         name of a bucket with room for each that was full } (some messages belong into other buckets)
@@ -36,7 +36,7 @@ local schedule = ARGV[8] ~= '' and cjson.decode(ARGV[8])
 local delivery = ARGV[9] ~= '' and cjson.decode(ARGV[9])
 local count = #messages
 local limit, windowMs, incarnation, maxLength, largestEver = tonumber(ARGV[3]), ARGV[4], '', nil, nil
-local laterDueMs, scheduled = -1, 0
+local laterDueMs, scheduled, firstMs = -1, 0, -1
 
 if ARGV[1] == '1' then
   local settings = call('HMGET', config, 'maxMessageBytes', 'dedupeWindowMs', 'incarnation', 'maxLength', 'unfinished',
@@ -48,7 +48,8 @@ if ARGV[1] == '1' then
   laterDueMs, scheduled = numberOf(settings[7], -1), numberOf(settings[8], 0)
 end
 local function answer(outcome, detail)
-  return reply({ outcome, detail or '', limit, maxLength and 1 or 0, asMs(laterDueMs), incarnation })
+  return reply({ outcome, detail or '', limit, maxLength and 1 or 0, asMs(laterDueMs), incarnation,
+    asMs(firstMs) })
 end
 local function isThere()
   -- The length, for its WRONGTYPE.
@@ -109,9 +110,11 @@ if schedule then
   for _, row in ipairs(schedule.messages) do
     local dueMs, bucket = row[3] == 1 and nowMs + row[4] or row[4], buckets[row[2]]
     if dueMs > nowMs then
-      local isRight = bucket and tonumber(bucket.name:match('^%d+')) == math.floor(dueMs / HOUR_MS)
+      -- The hour beside it does: else a request with many around the turn of an hour would never fit, since time goes on.
+      local isRight = bucket and math.abs(tonumber(bucket.name:match('^%d+')) - math.floor(dueMs / HOUR_MS)) <= 1
       if not isRight then return answer('elsewhere', elsewhere) end
       due[row[1]] = { bucket = bucket, dueMs = dueMs }
+      firstMs = firstMs < 0 and dueMs or math.min(firstMs, dueMs)
       count = count - 1
     end
   end

@@ -9,8 +9,8 @@ import { room } from "./parts/room.lua.ts";
  * KEYS: stream, config, clock, later, sizes, the two keys of each bucket that is named
  * ARGV: how many messages at most, the buckets' names
  * Returns { now (ms), appended, 1 if more may be appended at once, when the first of the rest is due or -1, the group for whose
- *           sake a full stream takes no more or '', how many had lost their payload, how many buckets and messages cannot be
- *           read, the buckets that hold what is due }
+ *           sake a full stream takes no more or '', how many were lost (another client has deleted their payloads, or what
+ *           tells their times), how many buckets and messages cannot be read, the buckets that hold what is due }
  *
  * What another version or client has put there is let be for an hour: it must not stop what comes behind it, and is nobody's to
  * delete.
@@ -42,23 +42,11 @@ local function answer(appended, more, firstMs, full, missing, unreadable)
 end
 
 -- Many steps may be sent at once, and most find nothing left.
-if laterDueMs > nowMs or (laterDueMs < 0 and call('ZCARD', keys.later) == 0) then
+local isNoted = settings[1] or settings[2]
+if laterDueMs > nowMs or (not isNoted and call('EXISTS', keys.later, keys.sizes) == 0) then
   return reply({ nowMs, 0, 0, asMs(laterDueMs), '', 0, 0, {} })
 end
 checkBuckets(keys, {})
-
--- Another client has deleted the list of buckets: that of their sizes has their names, and those tell the hour.
-local function restoreList()
-  local restored = {}
-  for _, name in ipairs(call('HKEYS', keys.sizes)) do
-    local hour = name:match('^(%d+)%.%d+$')
-    if hour and #restored < 4000 then
-      restored[#restored + 1], restored[#restored + 2] = asMs(tonumber(hour) * HOUR_MS), name
-    end
-  end
-  if #restored > 0 then call('ZADD', keys.later, unpack(restored)) end
-end
-if laterDueMs >= 0 and laterDueMs <= nowMs and call('ZCARD', keys.later) == 0 then restoreList() end
 
 -- Buckets whose keys hold something else are not looked at.
 local unreadable, isBroken = 0, {}
@@ -68,7 +56,21 @@ for _, bucket in ipairs(buckets) do
   if type(payloads) == 'table' or type(due) == 'table' then
     isBroken[bucket.name] = true
     unreadable = unreadable + 1
+  else
+    bucket.count = due
   end
+end
+
+-- Another client has deleted all that names the buckets. Those that were given may hold something all the same: they are
+-- looked at at once. What lay in others cannot be found.
+local lost = 0
+if keys.isEmpty then
+  local there = 0
+  for _, bucket in ipairs(buckets) do
+    if (bucket.count or 0) > 0 then call('ZADD', keys.later, 0, bucket.name) end
+    there = there + (bucket.count or 0)
+  end
+  lost, total = math.max(0, total - there), there
 end
 
 local found = call('ZRANGEBYSCORE', keys.later, '-inf', asMs(nowMs), 'WITHSCORES', 'LIMIT', 0, MAX_BUCKETS)
@@ -76,6 +78,9 @@ local sound, looked = {}, {}
 for i = 1, #found, 2 do
   if not isBroken[found[i]] then sound[#sound + 1], sound[#sound + 2] = found[i], found[i + 1] end
 end
+-- Where there are more buckets, their messages may stand between those of the last ones here: these wait for the next step.
+local hasMore, untilMs = #found == 2 * MAX_BUCKETS, nowMs
+if hasMore then untilMs = math.max(tonumber(found[2]), tonumber(found[#found]) - 1) end
 local nextEntry, isStopped = mergeBuckets(sound, named, function(bucket)
   looked[#looked + 1] = bucket
   return 0
@@ -123,7 +128,7 @@ local handled, count = 0, 0
 if not isAtEnd then count = reading.next(max) end
 while count > 0 and not isAtEnd and not fault do
   local entries
-  entries, isAtEnd = readNext(nextEntry, count, nowMs)
+  entries, isAtEnd = readNext(nextEntry, count, untilMs)
   for _, entry in ipairs(entries) do
     if not append(entry) then break end
     handled = handled + 1
@@ -144,8 +149,12 @@ for _, bucket in ipairs(looked) do
   touched[#touched + 1] = bucket
 end
 for name in pairs(isBroken) do try('ZADD', keys.later, 'XX', asMs(nowMs + UNREADABLE_MS), name) end
-if #touched > 0 or next(isBroken) then laterDueMs = takeLater(keys, touched, total) end
-local more = not fault and max > 0 and (isStopped() or not isAtEnd)
-return answer(appended, more, laterDueMs, not more and full, missing, unreadable)
+if #touched > 0 or next(isBroken) or keys.isEmpty or laterDueMs < 0 then
+  local untimed
+  laterDueMs, untimed = takeLater(keys, touched, total)
+  lost = lost + untimed
+end
+local more = not fault and max > 0 and (isStopped() or not isAtEnd or hasMore)
+return answer(appended, more, laterDueMs, not more and full, missing + lost, unreadable)
 `,
 );

@@ -2,6 +2,7 @@ import { WeirError } from "../errors.ts";
 import { ReplyError } from "../redis/connection.ts";
 import { asWeirError, unwrap } from "../redis/redis.ts";
 import { asArray, asNumber, asText, asTextOrNull } from "../redis/reply.ts";
+import type { ScriptCall } from "../redis/script.ts";
 import { adoptStreamScript } from "../scripts/adopt-stream.lua.ts";
 import { configureGroupScript } from "../scripts/configure-group.lua.ts";
 import { configureStreamScript } from "../scripts/configure-stream.lua.ts";
@@ -86,14 +87,17 @@ export async function configureStream(
  * @throws {WeirError} `unknown-stream`
  */
 export async function adoptStream(stream: EventStream, nowMs: number): Promise<void> {
-  const { redis, keys } = stream;
-  const args = [crypto.randomUUID()];
-  const adopted = [keys.stream, keys.config, keys.later, keys.laterSizes];
-  const adopt = { script: adoptStreamScript, keys: adopted, args, inTurn: true as const };
-  const [, outcome = null] = await redis.pipeline([registerCall(stream, nowMs), adopt]);
-  if (unwrap(outcome) === 1) return;
-  await redis.send(forgetCall(stream, String(nowMs)));
+  const adopt = { ...adoptCall(stream), inTurn: true as const };
+  const [, outcome = null] = await stream.redis.pipeline([registerCall(stream, nowMs), adopt]);
+  if (unwrap(outcome) !== 0) return;
+  await stream.redis.send(forgetCall(stream, String(nowMs)));
   throw unknownStream(stream);
+}
+
+/** Gives a stream that is registered settings of its own, where another client has made it or has deleted them. */
+export function adoptCall({ keys }: EventStream): ScriptCall {
+  const adopted = [keys.stream, keys.config, keys.later, keys.laterSizes];
+  return { script: adoptStreamScript, keys: adopted, args: [crypto.randomUUID()] };
 }
 
 /**

@@ -30,6 +30,17 @@ function parseIso(text: string): number | undefined {
 }
 
 /**
+ * Reads a time as {@link parsePosition} does, and rounds up what is finer than a millisecond.
+ * @returns Unix milliseconds, or undefined when the text is no time
+ */
+export function parseTimeNotBefore(text: string): number | undefined {
+  const position = parsePosition(text);
+  if (position?.kind !== "time") return undefined;
+  // Date.parse cuts it off.
+  return /\.\d{3}\d*[1-9]/.test(text) ? position.ms + 1 : position.ms;
+}
+
+/**
  * A bound of XRANGE. Milliseconds alone are the first id of that millisecond as a start, and the last as an end: Redis'
  * own rule.
  */

@@ -10,7 +10,7 @@ import type { Delivery } from "./delivery-ids.ts";
 import { adoptStream } from "./manage.ts";
 import { unknownStream } from "./missing.ts";
 import { noteLaterDue, notePassing, passingCall } from "./promote.ts";
-import { visitByCalls } from "./registry.ts";
+import { registerCall, visitByCalls } from "./registry.ts";
 import { planSchedule, type SchedulePlan } from "./schedule-plan.ts";
 import { STREAM_DEFAULTS } from "./settings.ts";
 import { SettingsCache } from "./settings-cache.ts";
@@ -143,15 +143,44 @@ async function sendSomewhere(sending: Sending, makeCall: () => ScriptCall): Prom
   );
 }
 
-/** One round trip: the produce; what the reaper must know of it; and in passing, what is due. */
-async function sendOnce({ stream, cache, nowMs, schedule }: Sending, call: ScriptCall): Promise<Reply> {
+/**
+ * One round trip: in passing, what is due, before what is new takes the room in a stream that is full; the produce; and what
+ * the reaper must know of it.
+ */
+async function sendOnce(sending: Sending, call: ScriptCall): Promise<Reply> {
+  const { stream, cache, nowMs, schedule } = sending;
   const passing = passingCall(stream, cache, nowMs);
-  // Behind the script, which must run in its turn: see visitByCalls().
+  // Visits behind the script, which must run in its turn: see visitByCalls().
   const calls: Call[] =
     schedule === undefined ? [call] : [{ ...call, inTurn: true }, ...visitByCalls(stream, schedule.firstMs)];
-  const outcomes = await stream.redis.pipeline(passing === undefined ? calls : [...calls, passing]);
-  if (passing !== undefined) notePassing(stream, cache, outcomes.at(-1) ?? null, nowMs);
-  return unwrap(outcomes[0] ?? null);
+  const outcomes = await stream.redis.pipeline(passing === undefined ? calls : [passing, ...calls]);
+  if (passing !== undefined) notePassing(stream, cache, outcomes.shift() ?? null, nowMs);
+  const [outcome = null, , touched = null] = outcomes;
+  const reply = unwrap(outcome);
+  if (schedule !== undefined) await mendVisit(sending, schedule, asArray(reply), touched !== null);
+  return reply;
+}
+
+/** A note of the visit that is so much too late is written anew. */
+const LATE_NOTE_MS = 1_000;
+
+/**
+ * Has the stream visited in time where that was not noted: the registry lacks its name, or this machine's clock is ahead of
+ * Redis'. A round trip more in these cases alone. The messages are stored: whatever goes wrong is not the request's.
+ */
+async function mendVisit(
+  { stream, nowMs }: Sending,
+  { firstMs }: SchedulePlan,
+  reply: readonly Reply[],
+  isRegistered: boolean,
+): Promise<void> {
+  const [outcome, , , , , , first = null] = reply;
+  if (outcome !== "appended" && outcome !== "repeated") return;
+  const dueMs = asNumber(first);
+  const isLate = dueMs >= 0 && dueMs < firstMs - LATE_NOTE_MS;
+  const calls = isRegistered ? [] : [registerCall(stream, nowMs)];
+  if (isLate) calls.push(...visitByCalls(stream, dueMs));
+  if (calls.length > 0) await stream.redis.pipeline(calls).catch(() => undefined);
 }
 
 function deliveryArgument({ digest, moment, oldest, lifeMs }: Delivery, incarnation = ""): string {

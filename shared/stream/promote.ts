@@ -17,7 +17,7 @@ export interface Promoted {
   readonly nextDueMs: number | undefined;
   /** The group for whose sake a stream at its `maxLength` takes no more; "": none. */
   readonly fullFor: string;
-  /** Messages whose payloads another client has deleted. */
+  /** Messages that are lost: another client has deleted their payloads or times. */
   readonly missing: number;
   /** Messages and buckets that another client or version has written. */
   readonly unreadable: number;
@@ -68,7 +68,8 @@ export function noteLaterDue(stream: EventStream, cache: SettingsCache, laterDue
 /** Appends in passing, as a call for the pipeline of a request; undefined while nothing is known to be due. */
 export function passingCall(stream: EventStream, cache: SettingsCache, nowMs: number): ScriptCall | undefined {
   const { dueMs, restUntilMs = 0, buckets = likelyBuckets(dueMs) } = cache.later(stream);
-  return dueMs <= nowMs && restUntilMs <= nowMs ? promoteCall(stream, buckets, PASSING_MAX) : undefined;
+  if (dueMs > nowMs || restUntilMs > nowMs) return undefined;
+  return { ...promoteCall(stream, buckets, PASSING_MAX), isAside: true };
 }
 
 /**

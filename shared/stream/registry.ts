@@ -49,6 +49,7 @@ export async function visitSoon({ redis, registry, name }: EventStream, nowMs: n
 export function visitByCalls({ registry, name }: EventStream, atMs: number): Command[] {
   return [
     ["ZADD", registry, "XX", "LT", atMs, name],
+    // Answers null where the name is not there.
     ["ZADD", registry, "XX", "INCR", TOUCH_MS, name],
   ];
 }

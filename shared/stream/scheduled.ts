@@ -80,10 +80,14 @@ function decodeScheduled(id: ScheduledId, deliverAt: number, payload: Reply): Sc
   return fields === undefined ? [] : [{ id: scheduledId(id), deliverAt, message: `{${contentJson(fields)}}` }];
 }
 
+const MAX_FIELDS = 1_000;
+
 /** The names and values in a payload; undefined when it is none. */
 function readPayload(payload: string): string[] | undefined {
   const [lengths = ""] = payload.split("\n", 1);
   if (!/^\d{1,9}(,\d{1,9})*$/.test(lengths)) return undefined;
+  // As the script that appends them: see `readLater` in `scripts/parts/later.lua.ts`.
+  if (lengths.split(",", MAX_FIELDS + 1).length > MAX_FIELDS) return undefined;
   const texts = Buffer.from(payload.slice(lengths.length + 1));
   let at = 0;
   const fields = lengths.split(",").map((length) => {

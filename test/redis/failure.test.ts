@@ -4,8 +4,9 @@ import { freePort } from "../../local/ports.ts";
 import { startRedis } from "../../local/redis.ts";
 import { startUpstash } from "../../local/upstash.ts";
 import type { WeirError } from "../../shared/errors.ts";
+import { ReplyError } from "../../shared/redis/connection.ts";
 import { type Call, Redis } from "../../shared/redis/redis.ts";
-import { defineScript } from "../../shared/redis/script.ts";
+import { defineScript, type ScriptCall } from "../../shared/redis/script.ts";
 import { TcpConnection } from "../../shared/redis/tcp.ts";
 import { UpstashConnection } from "../../shared/redis/upstash.ts";
 import { type Behaviour, brokenServer, httpAnswer } from "../support/broken-server.ts";
@@ -19,6 +20,7 @@ import { eventually } from "../support/wait.ts";
 const PAYLOAD = "the-secret-payload";
 const READ: Call = ["GET", PAYLOAD];
 const WRITE: Call = ["XADD", "k", "*", "data", PAYLOAD];
+const ASIDE: ScriptCall = { script: defineScript("aside", [], "return reply(nil)"), keys: [], args: [], isAside: true };
 const SCRIPT: Call = { script: defineScript("nothing", [], "return reply(nil)"), keys: [], args: [PAYLOAD] };
 
 const HTML = "<html><body>Bad Gateway</body></html>";
@@ -173,6 +175,18 @@ describe.each(BOTH_TRANSPORTS)("over %s", (transport) => {
     const redis = openAt(transport, server.port, TIMEOUT_MS);
     expect(await failure(redis.pipeline([["SET", "k", "v"], SCRIPT]))).toMatchObject({ code: "outcome-unknown" });
     expect(count(server.received(), "SET")).toBe(1);
+    // Where only what is aside was missing, the rest was answered.
+    const outcomes = await redis.pipeline([["SET", "k", "v"], ASIDE]);
+    expect(outcomes).toEqual(["OK", expect.any(ReplyError)]);
+  });
+
+  test("an answer of a script that is aside leaves the others' outcomes as they are, also where it cannot be read", async () => {
+    const own = await ownRedis();
+    const redis = own.open(transport);
+    const odd = { script: defineScript("odd", [], "return 'x'"), keys: [], args: [] };
+    const outcomes = await redis.pipeline([{ ...odd, isAside: true }, ["INCR", "n"], ASIDE]);
+    expect(outcomes).toEqual([expect.any(ReplyError), 1, null]);
+    expect(await failure(redis.send(odd))).toMatchObject({ code: "outcome-unknown" });
   });
 
   test("a fault is over when it is over: the same connection works once a real server is there", async () => {

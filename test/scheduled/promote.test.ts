@@ -156,6 +156,68 @@ describe("a run that has seen a stream before something was scheduled there", ()
   });
 });
 
+describe("what is scheduled where another client has deleted the note of it", () => {
+  test.each([
+    ["all settings", (stream: TestStream) => nativeClient().del(stream.keys.config)],
+    ["when the first is due", (stream: TestStream) => nativeClient().hdel(stream.keys.config, "laterDue")],
+    ["all settings and the list", (stream: TestStream) => nativeClient().del(stream.keys.config, stream.keys.later)],
+    [
+      "when the first is due, and the list",
+      async (stream: TestStream) => {
+        await nativeClient().hdel(stream.keys.config, "laterDue");
+        await nativeClient().del(stream.keys.later);
+      },
+    ],
+  ])("(%s) is found again by the reaper, and appended when it is due", async (_, remove) => {
+    const stream = await makeStream(["g"]);
+    const native = nativeClient();
+    await schedule(stream, 3, 10 * MINUTE_MS);
+    await remove(stream);
+    await run(stream, Date.now() + HOUR_MS);
+    expect(await streamInfo(stream)).toMatchObject({ scheduled: 3, length: 0 });
+    await passTimeOfScheduled(native, stream, 10 * MINUTE_MS);
+    const report = await run(stream, Date.now() + HOUR_MS + MINUTE_MS);
+    expect(report).toMatchObject({ errors: [], streams: [{ promoted: 3 }] });
+    expect(await dataOf(stream)).toEqual(["0", "1", "2"]);
+  });
+
+  test("a note of what is not there is taken back", async () => {
+    const stream = await makeStream(["g"]);
+    const native = nativeClient();
+    await native.hset(stream.keys.config, "scheduled", 5);
+    await run(stream, Date.now() + HOUR_MS);
+    expect(await native.hexists(stream.keys.config, "scheduled")).toBe(0);
+  });
+});
+
+describe("a produce", () => {
+  test("into a stream that the registry lacks has it visited", async () => {
+    const stream = await makeStream(["g"]);
+    const native = nativeClient();
+    await native.zrem(stream.registry, stream.name);
+    await schedule(stream, 1, 5 * MINUTE_MS);
+    expect(await native.zscore(stream.registry, stream.name)).not.toBeNull();
+    await passTimeOfScheduled(native, stream, 5 * MINUTE_MS);
+    expect(await run(stream, Date.now() + 1_000)).toMatchObject({ streams: [{ promoted: 1 }] });
+  });
+
+  test("of a Worker whose clock is ahead has the stream visited in time, for a round trip more", async () => {
+    for (const [aheadMs, roundTrips] of [
+      [10 * MINUTE_MS, 2],
+      [0, 1],
+    ] as const) {
+      const stream = await makeStream(["g"]);
+      const nowMs = Date.now();
+      await nativeClient().zadd(stream.registry, nowMs + 15 * MINUTE_MS, stream.name);
+      const messages = [{ data: "1", schedule: { delayMs: 2 * MINUTE_MS } }];
+      const before = stream.redis.usage.roundTrips;
+      await produce(stream, messages, undefined, undefined, nowMs + aheadMs);
+      expect(stream.redis.usage.roundTrips - before).toBe(roundTrips);
+      expect(Math.abs((await visitAt(stream)) - (nowMs + 2 * MINUTE_MS))).toBeLessThan(2_000);
+    }
+  });
+});
+
 describe("promotion", () => {
   test("killed between any two round trips, or met by another run, appends each message once", async () => {
     for (const runsLast of [true, false]) {
@@ -235,6 +297,23 @@ describe("promotion", () => {
     await settleSome(stream, "g", { acks: leasesOf((await poll(stream, "g", { batchSize: 2 })).messages) });
     await run(stream, Date.now() + 1);
     expect(await streamInfo(stream)).toMatchObject({ length: 3, scheduled: 0 });
+    expect(await list()).toEqual([]);
+  });
+
+  test("that cannot be done fires the alert all the same, and keeps it", async () => {
+    const stream = await makeStream([]);
+    const native = nativeClient();
+    await schedule(stream, 2);
+    await passTimeOfScheduled(native, stream, HOUR_MS + 5 * MINUTE_MS);
+    await native.rename(stream.keys.laterSizes, `${stream.prefix}kept`);
+    await native.set(stream.keys.laterSizes, "another client's");
+    const list = () => listAlerts(stream.redis, stream.prefix, { nowMs: Date.now(), reaperLateMs: 10 ** 9 });
+    for (let i = 0; i < 3; i++) {
+      expect((await run(stream, Date.now() + i)).errors).toEqual([{ stream: stream.name, code: "conflict" }]);
+      expect(await list()).toMatchObject([{ stream: stream.name, metric: "scheduledLateMs" }]);
+    }
+    await native.rename(`${stream.prefix}kept`, stream.keys.laterSizes);
+    expect(await run(stream, Date.now() + 5)).toMatchObject({ errors: [], streams: [{ promoted: 2 }] });
     expect(await list()).toEqual([]);
   });
 

@@ -19,6 +19,7 @@ async function makeMany({ streams, groupsEach, pending }: { streams: number; gro
       pipeline.call("XGROUP", "CREATE", stream.keys.stream, `g${g}`, pending === 0 ? "$" : "0");
       if (pending > 0) pipeline.call("XREADGROUP", "GROUP", `g${g}`, "dead", "STREAMS", stream.keys.stream, ">");
     }
+    pipeline.hset(stream.keys.config, "incarnation", "x");
     pipeline.zadd(`${prefix}streams`, 0, stream.name);
   }
   const results = await pipeline.exec();

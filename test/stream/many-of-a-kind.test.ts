@@ -162,7 +162,7 @@ test("the reaper trims into the dead letters of a group that came after it had l
   const retention = { ...STREAM_DEFAULTS.retention, maxLength: 1, unfinished: "dead-letter" } as const;
   const later = { scheduled: 0, laterDueMs: undefined };
   const config = { ...STREAM_DEFAULTS, retention };
-  const surveyed: SurveyedStream = { stream, seenMs: "0", config, later, groups: [] };
+  const surveyed: SurveyedStream = { stream, seenMs: "0", config, isAdopted: true, later, groups: [] };
   const collector = new Collector(stream.redis, new Budget(stream.redis, { roundTrips: 10, durationMs: 10_000 }));
   expect(await collector.finish(await collector.first(trim([surveyed], Date.now())))).toEqual([]);
   expect(collector.streams).toMatchObject([{ trimmed: 9, deadLettered: 9 }]);

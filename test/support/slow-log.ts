@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
@@ -138,16 +139,22 @@ function isOfWeir([name = "", text = ""]: readonly string[], { beginnings }: Kno
 }
 
 function describe([name = "", text = "", ...rest]: readonly string[], { names }: KnownScripts): string {
-  const script = names.get(text);
-  const words = [script ?? `${name} ${text.trim().slice(0, 40)}`, ...rest.slice(0, 4)];
+  const [, moreBytes] = /\.\.\. \((\d+) more bytes\)$/.exec(text) ?? [];
+  const script = names.get(text) ?? (moreBytes && names.get(lengthKey(KEPT_BYTES + Number(moreBytes))));
+  const words = [script || `${name} ${text.trim().slice(0, 40)}`, ...rest.slice(0, 4)];
   return words.join(" ").replaceAll(/\s+/g, " ").slice(0, 160);
 }
 
-/** The slow log keeps 128 characters of an argument. */
+/** The slow log keeps 128 bytes of an argument, and says how many more there were. */
+const KEPT_BYTES = 128;
 const BEGINNING = 100;
 
+function lengthKey(bytes: number): string {
+  return `${bytes} bytes`;
+}
+
 interface KnownScripts {
-  /** By digest. */
+  /** By digest, and by length for those that were sent with their source. */
   readonly names: Map<string, string>;
   readonly beginnings: Set<string>;
 }
@@ -165,6 +172,7 @@ async function knownScripts(): Promise<KnownScripts> {
       if (!isScript(script)) continue;
       for (const source of [script.source, withUpstashRules(script.source, liberties, isStrict)]) {
         known.names.set(createHash("sha1").update(source).digest("hex"), script.name);
+        known.names.set(lengthKey(Buffer.byteLength(source)), script.name);
         known.beginnings.add(source.slice(0, BEGINNING));
       }
     }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { compareIds, idBefore, parseEntryId, timeOfId } from "../../shared/ids.ts";
-import { parsePosition } from "../../shared/stream/position.ts";
+import { parsePosition, parseTimeNotBefore } from "../../shared/stream/position.ts";
 
 const U64_MAX = "18446744073709551615";
 const half = fc.bigInt({ min: 0n, max: BigInt(U64_MAX) });
@@ -102,6 +102,17 @@ describe("a position", () => {
     ["2024-01-01T10:00:00.123456789Z", Date.UTC(2024, 0, 1, 10, 0, 0, 123)],
   ])("%s is a time", (text, ms) => {
     expect(parsePosition(text)).toEqual({ kind: "time", ms });
+  });
+
+  test.each([
+    ["2026-01-01T00:00:00.0009Z", 1],
+    ["2026-01-01T00:00:00.123000001Z", 124],
+    ["2026-01-01T00:00:00.999999999Z", 1_000],
+    ["2026-01-01T00:00:00.123000Z", 123],
+    ["2026-01-01T00:00:00.12Z", 120],
+    [String(Date.UTC(2026, 0, 1)), 0],
+  ])("that something must not come before is rounded up: %s", (text, ms) => {
+    expect(parseTimeNotBefore(text)).toBe(Date.UTC(2026, 0, 1) + ms);
   });
 
   test("with a sequence is an id", () => {

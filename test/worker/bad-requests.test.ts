@@ -22,7 +22,9 @@ describe("a request that is not right", () => {
   // Whatever was refused, nothing of it may have been stored.
   afterAll(async () => {
     expect((await worker.call("GET", STREAM)).json).toMatchObject({ length: 0, groups: 1 });
-    expect((await worker.call("GET", "/v1/streams")).json.streams).toEqual([{ name: "orders", length: 0, scheduled: 0 }]);
+    expect((await worker.call("GET", "/v1/streams")).json.streams).toEqual([
+      { name: "orders", length: 0, scheduled: 0 },
+    ]);
   });
 
   const produce = (body: unknown, headers?: Record<string, string>) => worker.call("POST", MESSAGES, body, headers);

@@ -39,6 +39,14 @@ MEMBER_BYTES = 100
 local MAX_MS = 9007199254740991
 -- Members of one bucket that are read at once.
 local PAGE = 100
+-- Buckets that one step puts back into their list: more than there are, unless another client has written them.
+local MAX_RESTORED = 4000
+-- A message has far fewer. Lua's stack, on which they go to Redis, ends at some 8,000.
+local MAX_FIELDS = 1000
+-- Beyond it ids would be longer than those that Weir reads.
+local MAX_SEQUENCE = 999999999999999
+-- How often numbers are looked for that no message has, how far on, where another client has set the counter back.
+local MAX_TRIES, TRY_ON = 8, 10000000000
 
 -- @return how many messages and bytes a bucket holds
 function readSize(text)
@@ -59,14 +67,32 @@ function openBuckets(names, firstKey)
   return list, named
 end
 
--- Raises WRONGTYPE where another client has put something else: called before a script writes anything.
+-- That of their sizes has the names of the buckets, and those tell the hour. What is in one may be due an hour sooner.
+-- @return whether there are none
+local function restoreList(keys)
+  local restored = {}
+  for _, name in ipairs(call('HKEYS', keys.sizes)) do
+    local hour = name:match('^(%d+)%.%d+$')
+    if hour and #restored < 2 * MAX_RESTORED then
+      restored[#restored + 1], restored[#restored + 2] = asMs((tonumber(hour) - 1) * HOUR_MS), name
+    end
+  end
+  for i = 1, #restored, 2000 do
+    call('ZADD', keys.later, unpack(restored, i, math.min(i + 1999, #restored)))
+  end
+  return #restored == 0
+end
+
+-- Raises WRONGTYPE where another client has put something else: called before a script writes anything. A list of buckets
+-- that another client has deleted is restored before anything is noted in it: those that it lacks would be lost.
 function checkBuckets(keys, buckets)
-  call('ZCARD', keys.later)
-  call('HLEN', keys.sizes)
+  keys.isEmpty = call('ZCARD', keys.later) == 0
+  local hasSizes = call('HLEN', keys.sizes) > 0
   for _, bucket in ipairs(buckets) do
     call('HLEN', bucket.messages)
     call('ZCARD', bucket.due)
   end
+  if hasSizes and keys.isEmpty then keys.isEmpty = restoreList(keys) end
 end
 
 -- @return the name of the first bucket of an hour that holds less
@@ -100,6 +126,7 @@ function readLater(payload)
   if not lengths then return nil end
   local fields, at = {}, start
   for length in lengths:gmatch('%d+') do
+    if #fields == MAX_FIELDS then return nil end
     fields[#fields + 1] = payload:sub(at, at + tonumber(length) - 1)
     at = at + tonumber(length)
   end
@@ -123,44 +150,69 @@ local function noteLater(keys, total)
   return firstMs
 end
 
--- Stores messages: each { bucket, dueMs, payload }. All keys were checked.
--- @param sizes of the buckets by name, as keys.sizes has them
--- @return their ids, and when the first of all is due
-function addLater(keys, rows, sizes, incarnation, total)
+-- Gives messages their numbers, in the order in which they came.
+-- @return the last one's number
+local function nextNumbers(keys, rows)
   local last = try('HINCRBY', keys.config, 'laterSequence', #rows)
-  if type(last) == 'table' then
-    -- Another client has written something else there: on from the time, which is beyond all that was. (A Redis that is full
-    -- refuses this too, and then nothing has been written.)
-    last = rows[1].dueMs + #rows
-    call('HSET', keys.config, 'laterSequence', asMs(last))
-  end
-  -- Another client may have written anything there.
-  local suffix = '.' .. incarnation:match('^[%w-]*'):sub(1, 8)
-  local ids, touched = {}, {}
+  if type(last) == 'number' and last >= #rows and last <= MAX_SEQUENCE then return last end
+  -- Another client has written something else there: on from the time, which is beyond all that was. (A Redis that is full
+  -- refuses this too, and then nothing has been written.)
+  last = rows[1].dueMs + #rows
+  call('HSET', keys.config, 'laterSequence', asMs(last))
+  return last
+end
+
+-- Sorts messages into their buckets by members of those numbers.
+-- @return the buckets, each message's member, and whether one of those is there already
+local function placeLater(rows, last, suffix)
+  local members, touched = {}, {}
   for i, row in ipairs(rows) do
     local bucket, member = row.bucket, string.format('%012.0f', last - #rows + i) .. suffix
-    if not bucket.payloads then
-      bucket.payloads, bucket.members, bucket.firstMs, bucket.bytes = {}, {}, row.dueMs, 0
+    if bucket.last ~= last then
+      bucket.last, bucket.names, bucket.payloads, bucket.times, bucket.firstMs, bucket.bytes = last, {}, {}, {}, row.dueMs, 0
       touched[#touched + 1] = bucket
     end
-    local payloads, members = bucket.payloads, bucket.members
+    local names, payloads, times = bucket.names, bucket.payloads, bucket.times
+    names[#names + 1], members[i] = member, member
     payloads[#payloads + 1], payloads[#payloads + 2] = member, row.payload
-    members[#members + 1], members[#members + 2] = asMs(row.dueMs), member
+    times[#times + 1], times[#times + 2] = asMs(row.dueMs), member
     bucket.firstMs, bucket.bytes = math.min(bucket.firstMs, row.dueMs), bucket.bytes + #row.payload + MEMBER_BYTES
-    ids[i] = 'later~' .. bucket.name .. '~' .. member
   end
-  local first, counts = {}, {}
+  for _, bucket in ipairs(touched) do
+    for _, score in ipairs(call('ZMSCORE', bucket.due, unpack(bucket.names))) do
+      if score then return touched, members, true end
+    end
+  end
+  return touched, members, false
+end
+
+-- Stores messages: each { bucket, dueMs, payload }. All keys were checked.
+-- @param sizes of the buckets by name, as keys.sizes has them
+-- @param total how many there are, as the config says
+-- @return their ids, and when the first of all is due
+function addLater(keys, rows, sizes, incarnation, total)
+  -- Another client may have written anything there.
+  local suffix = '.' .. incarnation:match('^[%w-]*'):sub(1, 8)
+  local touched, members, isTaken = placeLater(rows, nextNumbers(keys, rows), suffix)
+  for i = 1, isTaken and MAX_TRIES or 0 do
+    local last = rows[1].dueMs + #rows + i * TRY_ON
+    call('HSET', keys.config, 'laterSequence', asMs(last))
+    touched, members, isTaken = placeLater(rows, last, suffix)
+    if not isTaken then break end
+  end
+  local first, counts, ids = {}, {}, {}
   for _, bucket in ipairs(touched) do
     call('HSET', bucket.messages, unpack(bucket.payloads))
-    call('ZADD', bucket.due, unpack(bucket.members))
+    call('ZADD', bucket.due, unpack(bucket.times))
     first[#first + 1], first[#first + 2] = asMs(bucket.firstMs), bucket.name
     local count, bytes = readSize(sizes[bucket.name])
     counts[#counts + 1] = bucket.name
-    counts[#counts + 1] = writeSize(count + #bucket.members / 2, bytes + bucket.bytes)
+    counts[#counts + 1] = writeSize(count + #bucket.names, bytes + bucket.bytes)
   end
   call('ZADD', keys.later, 'LT', unpack(first))
   call('HSET', keys.sizes, unpack(counts))
-  return ids, noteLater(keys, total + #rows)
+  for i, row in ipairs(rows) do ids[i] = 'later~' .. row.bucket.name .. '~' .. members[i] end
+  return ids, noteLater(keys, (keys.isEmpty and 0 or total) + #rows)
 end
 
 -- Goes through the messages of buckets in the order in which they are due. A bucket is opened once its first message may be
@@ -238,9 +290,9 @@ end
 -- Takes messages out: bucket.taken are members, bucket.takenBytes what they weighed. What a bucket was said to hold goes with
 -- it, so that the figures are right again whatever another client has deleted.
 -- @param total how many there were
--- @return when the first of the rest is due, or -1
+-- @return when the first of the rest is due, or -1; how many were lost, since another client has deleted what tells their time
 function takeLater(keys, buckets, total)
-  local gone = 0
+  local gone, lost = 0, 0
   for _, bucket in ipairs(buckets) do
     if #bucket.taken > 0 then
       call('ZREM', bucket.due, unpack(bucket.taken))
@@ -253,21 +305,24 @@ function takeLater(keys, buckets, total)
       try('ZADD', keys.later, first[2], bucket.name)
       try('HSET', keys.sizes, bucket.name, writeSize(count - #bucket.taken, bytes - bucket.takenBytes))
     else
-      gone = gone + count
+      gone, lost = gone + count, lost + math.max(0, count - #bucket.taken)
       call('ZREM', keys.later, bucket.name)
       call('HDEL', keys.sizes, bucket.name)
       call('UNLINK', bucket.messages, bucket.due)
     end
   end
-  return noteLater(keys, total - gone)
+  return noteLater(keys, total - gone), lost
 end
 
 -- Notes anew what is there, for a config that has lost it. Keys of another type hold nothing.
+-- @return whether there is something
 function recountLater(keys)
-  local first, sizes, total = try('ZCARD', keys.later), try('HVALS', keys.sizes), 0
-  if type(first) == 'table' or first == 0 or sizes.err then return end
+  local there, sizes, total = try('ZCARD', keys.later), try('HVALS', keys.sizes), 0
+  if type(there) == 'table' or sizes.err or there + #sizes == 0 then return false end
+  if there == 0 and restoreList(keys) then return false end
   for _, text in ipairs(sizes) do total = total + readSize(text) end
   noteLater(keys, total)
+  return true
 end
 `,
 );
