@@ -595,8 +595,10 @@ describe("what a source lacks is named", () => {
 
 describe("a handshake needs no Redis, and", () => {
   const ask = async (path: string, init: RequestInit = {}) => {
+    // The first one in ten seconds looks which provider's the source is.
+    await (await fetch(new URL(path, worker.url()), init)).text();
     const response = await fetch(new URL(path, worker.url()), init);
-    expect(response.headers.get("server-timing") ?? "", path).not.toMatch(/[3-9] commands/);
+    if (response.status < 300) expect(response.headers.has("server-timing"), path).toBe(false);
     return { status: response.status, headers: response.headers, text: await response.text() };
   };
 
