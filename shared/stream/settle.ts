@@ -125,7 +125,11 @@ export function planSettle(
   };
 }
 
-/** Extending in the main stream touches no key but that. */
+/**
+ * Whether a poll beside it has to be a script. Extending in the main stream may go along with a fast poll: it reads the settings,
+ * and writes to the stream alone. Where another client has put something else in place of the settings it is refused, and what
+ * was handed out beside comes again when its leases end; the error says so.
+ */
 function mayBeRefused({ action, lease }: Item): boolean {
   return action !== "extend" || lease.side !== undefined;
 }
