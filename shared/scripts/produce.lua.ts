@@ -26,10 +26,7 @@ import { xinfo } from "./parts/xinfo.lua.ts";
  * A missing or wrong key shows at the first XADD, or before it, and Redis checks memory before a script's first write only;
  * should one XADD fail in the middle all the same (at the very end of the id space), those before it are taken back.
  */
-export const produceScript = defineScript(
-  "produce",
-  [deliveries, ids, later, messageSize, redisTime, room, xinfo],
-  /* lua */ `
+const SOURCE = /* lua */ `
 local stream, config, once = KEYS[1], KEYS[2], ARGV[5] ~= '' and KEYS[3]
 local largest, fingerprint, messages, short = tonumber(ARGV[2]), ARGV[5], cjson.decode(ARGV[6]), ARGV[7]
 local schedule = ARGV[8] ~= '' and cjson.decode(ARGV[8])
@@ -48,8 +45,7 @@ if ARGV[1] == '1' then
   laterDueMs, scheduled = numberOf(settings[7], -1), numberOf(settings[8], 0)
 end
 local function answer(outcome, detail)
-  return reply({ outcome, detail or '', limit, maxLength and 1 or 0, asMs(laterDueMs), incarnation,
-    asMs(firstMs) })
+  return reply({ outcome, detail or '', limit, maxLength and 1 or 0, string.format('%.0f', laterDueMs), incarnation, string.format('%.0f', firstMs) })
 end
 local function isThere()
   -- The length, for its WRONGTYPE.
@@ -134,7 +130,9 @@ if maxLength and count > 0 then
   if room < count then return answer('full', group) end
 end
 
-local ids, added = {}, {}
+local ids = {}
+-- Those that are in the stream: all, unless some are scheduled.
+local added = schedule and {} or ids
 local at, long = 1, 10
 for number, lengths in ipairs(messages) do
   local fields = {}
@@ -159,7 +157,8 @@ for number, lengths in ipairs(messages) do
       if id.err:find('exhausted', 1, true) then return answer('exhausted') end
       return id
     end
-    ids[number], added[#added + 1] = id, id
+    ids[number] = id
+    if schedule then added[#added + 1] = id end
   end
 end
 if #rows > 0 then
@@ -175,5 +174,13 @@ end
 local joined = table.concat(ids, ' ')
 if once then call('SET', once, incarnation .. '\\n' .. fingerprint .. '\\n' .. joined, 'PX', string.format('%.0f', windowMs)) end
 return answer('appended', joined)
-`,
+`;
+
+/** For what has neither scheduled messages nor a delivery id: Redis makes each function of a script anew at each run. */
+export const producePlainScript = defineScript("produce-plain", [ids, messageSize, room, xinfo], SOURCE);
+
+export const produceScript = defineScript(
+  "produce",
+  [deliveries, ids, later, messageSize, redisTime, room, xinfo],
+  SOURCE,
 );

@@ -5,7 +5,7 @@ import type { Reply } from "../redis/connection.ts";
 import { type Call, unwrap } from "../redis/redis.ts";
 import { asArray, asNumber, asText } from "../redis/reply.ts";
 import type { ScriptCall } from "../redis/script.ts";
-import { produceScript } from "../scripts/produce.lua.ts";
+import { producePlainScript, produceScript } from "../scripts/produce.lua.ts";
 import type { Delivery } from "./delivery-ids.ts";
 import { adoptStream } from "./manage.ts";
 import { unknownStream } from "./missing.ts";
@@ -94,8 +94,9 @@ async function append(sending: Sending, encoded: EncodedMessages, gate: Gate): P
     encoded.short,
   ];
   const delivered = gate.delivery === undefined ? "" : deliveryArgument(gate.delivery, known?.incarnation);
+  const script = schedule === undefined && gate.delivery === undefined ? producePlainScript : produceScript;
   const reply = await sendSomewhere(sending, () => ({
-    script: produceScript,
+    script,
     keys: [stream.keys.stream, stream.keys.config, ...gate.keys, ...(schedule?.keys() ?? [])],
     args: [...args, schedule?.argument() ?? "", delivered, ...encoded.long],
   }));

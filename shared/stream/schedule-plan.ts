@@ -90,6 +90,7 @@ export function planSchedule(
   cache: SettingsCache,
   nowMs: number,
 ): SchedulePlan | undefined {
+  if (messages.every(({ schedule }) => schedule === undefined)) return undefined;
   const wanted = messages.flatMap(({ schedule }, i): Wanted[] => {
     if (schedule === undefined) return [];
     if ("deliverAtMs" in schedule) return [[i + 1, 0, schedule.deliverAtMs]];
