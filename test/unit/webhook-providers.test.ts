@@ -75,8 +75,10 @@ describe.each(PROVIDER_NAMES)("a webhook of %s", (name) => {
     }
   });
 
-  test("is not verified when a byte of its body was changed, added or left out, where the body is signed", async () => {
-    if (!isSigned) return;
+  // Who sends the secret itself signs nothing.
+  const testSigned = (name: string, check: () => Promise<void>) => (isSigned ? test(name, check) : undefined);
+
+  testSigned("is not verified when a byte of its body was changed, added or left out", async () => {
     for (let at = 0; at < request.body.byteLength; at += 7) {
       const body = request.body.slice();
       body[at] = (body[at] ?? 0) ^ 1;

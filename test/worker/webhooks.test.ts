@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import { createHmac } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
-import type { ProviderName } from "../../functions/webhooks/providers.ts";
+import { PROVIDERS, type ProviderName } from "../../functions/webhooks/providers.ts";
 import { expectProblem } from "../support/answers.ts";
 import { nativeClient } from "../support/redis.ts";
 import { newSecret, PROVIDER_NAMES, sampleOf } from "../support/webhook-samples.ts";
@@ -134,15 +134,19 @@ describe.each(PROVIDER_NAMES)("%s", (provider) => {
     expect((await messagesOf(provider)).length).toBe(length);
   });
 
-  test("that comes again is answered the same and appended once, even five times at once", async () => {
-    const sent = await sample(provider, { nowMs: Date.now() - 2_000 });
+  test("that comes five times at once is answered the same, and appended once where anything tells a repeat", async () => {
+    // At a time that no other test has signed.
+    const sent = await sample(provider, { nowMs: Date.now() - 20_000 });
+    const { length } = await messagesOf(provider);
     const [first, ...more] = await Promise.all(Array.from({ length: 5 }, () => post(worker, provider, sent)));
+    expect(first?.status).toBeLessThan(300);
     for (const again of more) expect([again.status, again.text]).toEqual([first?.status, first?.text]);
-    const { deliveryId } = sent.expected;
-    if (deliveryId === null) return;
-    const known = (await messagesOf(provider)).filter(({ attributes }) => attributes["webhook-id"] === deliveryId);
-    // The test before added one by hand.
-    expect(new Set(known.map(({ id }) => id)).size).toBeLessThanOrEqual(2);
+    const grown = (await messagesOf(provider)).length - length;
+    const scheme = sent.scheme ?? PROVIDERS[provider].scheme;
+    const hasSignedTime = scheme !== null && scheme.algorithm !== "shared-secret" && scheme.time !== undefined;
+    // A sample's delivery id is always the same: the tests before have sent it.
+    if (sent.expected.deliveryId !== null) expect([0, 1]).toContain(grown);
+    else expect(grown).toBe(hasSignedTime ? 1 : 5);
   });
 });
 
