@@ -14,9 +14,9 @@ import { xinfo } from "./parts/xinfo.lua.ts";
  * ARGV: 1 to look at the settings, largest message in bytes, defaults of maxMessageBytes and dedupeWindowMs, fingerprint
  *       of the content (with `once`), for each message the lengths of its fields and values as JSON (-1 for a long one),
  *       the short ones in a row, '' or as JSON { buckets: their names, full: bytes from which one takes no more, messages:
- *       { number, place of its bucket (0: none), 1 for a delay or 0 for a time, ms } each }, '' or as JSON the delivery { digest: 14 hex digits, moment, oldest: moments from which on ids count in
- *       either string, lifeMs: for how long its string is kept, incarnation: of the stream, where the settings are not looked at
- *       }, the long ones
+ *       { number, place of its bucket (0: none), 1 for a delay or 0 for a time, ms } each }, '' or as JSON the delivery
+ *       { digest: 14 hex digits, moment, oldest: moments from which on ids count in either string, lifeMs: for how long its
+ *       string is kept, incarnation: of the stream, where the settings are not looked at }, the long ones
  * Returns { outcome, detail, maxMessageBytes, 1 if the length is bounded, when the first scheduled message is due or -1,
  *         the stream's incarnation, when the first of these messages is due or -1 } (the last five where it looked):
  *         'appended', ids | 'repeated', ids ('' for a delivery id) | 'mismatch' | 'too-large', limit | 'unknown-stream' | 'full', group |
