@@ -1,0 +1,9 @@
+export { WeirClient } from "./client.ts";
+export * from "./errors.ts";
+export { GroupClient } from "./group.ts";
+export type { Attempt, CallOptions, ClientOptions, Fetch, FetchAnswer, FetchInit } from "./http.ts";
+export { Pages, steps } from "./pages.ts";
+export type { ProduceBodyOptions, ProduceOptions } from "./produce.ts";
+export { StreamClient } from "./stream.ts";
+export { WebhookClient } from "./webhook.ts";
+export type * from "./wire.ts";
