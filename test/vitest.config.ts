@@ -18,6 +18,7 @@ export default defineConfig({
       level("model", REDIS),
       level("worker", REDIS),
       level("server", REDIS),
+      level("client", REDIS),
       level("local", REDIS),
       level("demo", REDIS),
       // Each target has a Redis of its own.
