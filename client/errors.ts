@@ -1,7 +1,13 @@
 import type { ErrorCode, InvalidMember, Problem, Settled } from "./wire.ts";
 
 /** What an error of this package is known by: a `code` of Weir's, or what the client itself met. */
-export type WeirErrorCode = ErrorCode | "no-answer" | "unexpected-answer" | "lease-lost" | "processing-timeout";
+export type WeirErrorCode =
+  | ErrorCode
+  | "no-answer"
+  | "unexpected-answer"
+  | "lease-lost"
+  | "processing-timeout"
+  | "stopped";
 
 export interface WeirErrorOptions {
   /** The HTTP status; 0: there was no answer. */
@@ -93,6 +99,16 @@ export class UnexpectedAnswerError extends WeirError {
 /** Why a handler's `signal` is aborted: another delivery holds its message by now. What the handler does is done twice. */
 export class LeaseLostError extends WeirError {
   override readonly name = "LeaseLostError";
+}
+
+/** Why a handler's `signal` is aborted: `maxProcessingMs` is over, and its lease is not extended any more. */
+export class ProcessingTimeoutError extends WeirError {
+  override readonly name = "ProcessingTimeoutError";
+}
+
+/** Why a handler's `signal` is aborted: the consumer stops, and its grace period is over. */
+export class StoppedError extends WeirError {
+  override readonly name = "StoppedError";
 }
 
 type ErrorClass = new (code: WeirErrorCode, message: string, options?: WeirErrorOptions) => WeirError;

@@ -1,3 +1,5 @@
+import { type MessagesOptions, messagesOf } from "./consumer/messages.ts";
+import type { ReceivedMessage } from "./consumer/received.ts";
 import { bodyOf, type Call, type CallOptions, type Http, pathOf, read } from "./http.ts";
 import { Pages } from "./pages.ts";
 import { remove } from "./remove.ts";
@@ -55,6 +57,20 @@ export class GroupClient {
   /** Acknowledges, retries, rejects, releases or extends deliveries. With `releases` it is not repeated by itself. */
   async settle(request: Wire.SettleRequest, options?: CallOptions): Promise<Wire.Settled> {
     return (await this.#post<Wire.SettleAnswer>("settle", request, !hasReleases(request), options)).settled;
+  }
+
+  /**
+   * The messages that this group is handed, one by one, until the loop ends. Settle each: by `ack`, `retry`, `reject` or
+   * `release`. Ending the loop gives back what it holds.
+   *
+   * @example
+   * for await (const message of weir.stream("orders").group("mail").messages()) {
+   *   await send(message.data);
+   *   message.ack();
+   * }
+   */
+  messages(options: MessagesOptions = {}): AsyncGenerator<ReceivedMessage, void, undefined> {
+    return messagesOf(this, options, this.#http.timeoutMs);
   }
 
   /** What was handed out and not settled: first Redis' own entries by id, then what came back another way. */

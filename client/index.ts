@@ -1,4 +1,14 @@
 export { WeirClient } from "./client.ts";
+export { type ConsumedOnce, type ConsumeOnceOptions, consumeOnce } from "./consumer/consume-once.ts";
+export { Consumer, type StopOptions, type Stopped } from "./consumer/consumer.ts";
+export type { ConsumerCounters, ConsumerEvents } from "./consumer/intake.ts";
+export type { MessagesOptions } from "./consumer/messages.ts";
+export type { BatchContext, ConsumerOptions, HandlerContext } from "./consumer/options.ts";
+export { type ErrorDecision, RejectError, RetryError, type RetryOptions } from "./consumer/outcome.ts";
+export type { ReceivedMessage } from "./consumer/received.ts";
+export type { Issues, MessageOf, NoSchemas, OtherType, Schemas } from "./consumer/schemas.ts";
+export { stopOnSignals } from "./consumer/signals.ts";
+export type { Span, Telemetry } from "./consumer/telemetry.ts";
 export * from "./errors.ts";
 export { GroupClient } from "./group.ts";
 export type { Attempt, CallOptions, ClientOptions, Fetch, FetchAnswer, FetchInit } from "./http.ts";

@@ -1,0 +1,60 @@
+import type { WeirClient } from "../client.ts";
+import { pause } from "../pause.ts";
+import { Consumer } from "./consumer.ts";
+import type { ConsumerCounters } from "./intake.ts";
+import type { ConsumerOptions } from "./options.ts";
+import type { NoSchemas, Schemas } from "./schemas.ts";
+
+export type ConsumeOnceOptions<S extends Schemas = NoSchemas> = ConsumerOptions<S> & {
+  /** How long it may take, in milliseconds; 25,000 unless set. The last quarter is for handlers that still run. */
+  readonly budgetMs?: number | undefined;
+};
+
+/** What was done. */
+export interface ConsumedOnce extends ConsumerCounters {
+  /** Whether nothing was left to hand out. */
+  readonly drained: boolean;
+  /** How many messages come again only when their leases end. */
+  readonly unsettled: number;
+}
+
+const DEFAULT_BUDGET_MS = 25_000;
+/** The part of the budget in which polls may begin. */
+const POLLING_PART = 0.75;
+
+/**
+ * Consumes until nothing is left or the budget is over, settles, and leaves: for cron triggers.
+ *
+ * @returns what was done
+ * @throws the first error that a poll met, where nothing was consumed at all
+ * @example
+ * export default {
+ *   async scheduled(_, env) {
+ *     const weir = new WeirClient({ url: "https://weir", token: env.WEIR_TOKEN, fetch: env.WEIR });
+ *     await consumeOnce(weir, { stream: "orders", group: "mail", handler, budgetMs: 20_000 });
+ *   },
+ * };
+ */
+export async function consumeOnce<S extends Schemas = NoSchemas>(
+  client: WeirClient,
+  { budgetMs = DEFAULT_BUDGET_MS, ...options }: ConsumeOnceOptions<S>,
+): Promise<ConsumedOnce> {
+  const consumer = new Consumer(client, options);
+  const over = new AbortController();
+  let failure: { readonly error: unknown } | undefined;
+  consumer.on("error", (error) => {
+    failure ??= { error };
+  });
+  const look = () => {
+    if (consumer.isDrained) over.abort();
+  };
+  consumer.on("idle", look);
+  consumer.on("settled", look);
+  consumer.start();
+  await pause(budgetMs * POLLING_PART, over.signal);
+  const drained = consumer.isDrained;
+  const { unsettled } = await consumer.stop({ graceMs: budgetMs * (1 - POLLING_PART) });
+  const { counters } = consumer;
+  if (failure !== undefined && counters.received === 0 && counters.polls === counters.errors) throw failure.error;
+  return { ...counters, drained, unsettled };
+}
