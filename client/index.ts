@@ -1,3 +1,5 @@
+// `Symbol.asyncDispose` is in no yearly library: without this line the types need one of their own in who uses them.
+/// <reference lib="esnext.disposable" preserve="true" />
 export { WeirClient } from "./client.ts";
 export { type ConsumedOnce, type ConsumeOnceOptions, consumeOnce } from "./consumer/consume-once.ts";
 export { Consumer, type StopOptions, type Stopped } from "./consumer/consumer.ts";

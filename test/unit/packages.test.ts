@@ -1,10 +1,17 @@
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { glob } from "node:fs/promises";
 import { expect, test } from "vitest";
 
-const manifest: { dependencies: Record<string, string>; devDependencies: Record<string, string> } = JSON.parse(
-  readFileSync("package.json", "utf8"),
-);
+interface Manifest {
+  readonly dependencies: Record<string, string>;
+  readonly devDependencies: Record<string, string>;
+}
+
+const manifestOf = (folder: string): Manifest => JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
+
+const manifest = manifestOf(".");
+const client = manifestOf("client");
 
 const files = await Array.fromAsync(glob("{functions,scheduled,shared}/**/*.ts"));
 
@@ -26,8 +33,20 @@ test("what runs in production is installed without development packages, and not
 });
 
 test("every package is pinned to one version", () => {
-  const { dependencies, devDependencies } = manifest;
   // Types of Node: any of the major version that is pinned.
-  const { "@types/node": _, ...pinned } = { ...dependencies, ...devDependencies };
-  for (const [name, version] of Object.entries(pinned)) expect(version, name).toMatch(/^\d+\.\d+\.\d+$/);
+  const { "@types/node": _, ...development } = manifest.devDependencies;
+  const all = [manifest.dependencies, development, client.dependencies, client.devDependencies];
+  for (const [name, version] of all.flatMap(Object.entries)) expect(version, name).toMatch(/^\d+\.\d+\.\d+$/);
+});
+
+test("the client brings nothing along but types", () => {
+  expect(Object.keys(client.dependencies)).toEqual(["@standard-schema/spec"]);
+});
+
+test.each([
+  ["scripts run on the pinned Node", "node_modules", manifest],
+  ["the client's own Node is the oldest that it supports", "client/node_modules", client],
+])("%s: neither shadows the other", (_, folder, { devDependencies }) => {
+  const version = execFileSync(`${folder}/.bin/node`, ["--version"], { encoding: "utf8" });
+  expect(version.trim()).toBe(`v${devDependencies.node}`);
 });
