@@ -1,5 +1,6 @@
 export { WeirClient } from "./client.ts";
 export * from "./errors.ts";
+export type { EventPage } from "./events.ts";
 export { GroupClient } from "./group.ts";
 export type { Attempt, CallOptions, ClientOptions, Fetch, FetchAnswer, FetchInit } from "./http.ts";
 export { Pages, steps } from "./pages.ts";
