@@ -15,7 +15,7 @@ import type * as Wire from "./wire.ts";
 export class WeirClient {
   readonly #http: Http;
 
-  /** @throws {TypeError} when `url` is none */
+  /** @throws {TypeError} when `url` is none of HTTP, `timeoutMs` is below 1, or `retry` is below 0 */
   constructor(options: ClientOptions) {
     this.#http = new Http(options);
   }
@@ -25,7 +25,10 @@ export class WeirClient {
     return this.#http.timeoutMs;
   }
 
-  /** A stream by its name; nothing is asked yet. */
+  /**
+   * A stream by its name; nothing is asked yet.
+   * @throws {InvalidRequestError} for a name that no URL can hold: "", ".", ".."
+   */
   stream(name: string): StreamClient {
     return new StreamClient(this.#http, name);
   }
@@ -85,7 +88,7 @@ export class WeirClient {
 
   /** The metrics in Prometheus' text format. */
   metrics(options?: CallOptions): Promise<string> {
-    return read(this.#http, "/metrics", {}, options);
+    return bodyOf(this.#http, { method: "GET", path: "/metrics", isText: true, isRepeatable: true }, options);
   }
 
   /** Whether the process answers. */

@@ -41,7 +41,7 @@ export class WeirError extends Error {
   }
 }
 
-/** 400, 405, 415, 422: the request is not valid, and will not be when it is sent again. `errors` lists the members. */
+/** 400, 405, 415, 422 and other 4xx: the request is not valid, and will not be when it is sent again. `errors` lists the members. */
 export class InvalidRequestError extends WeirError {
   override readonly name = "InvalidRequestError";
 }
@@ -81,7 +81,10 @@ export class UnavailableError extends WeirError {
   override readonly name = "UnavailableError";
 }
 
-/** The write may or may not have happened: 503 `outcome-unknown`, or no answer came to something that is not repeated. */
+/**
+ * The write may or may not have happened: 503 `outcome-unknown`, or a produce of which an attempt may have been stored could
+ * not be repeated to its end.
+ */
 export class OutcomeUnknownError extends WeirError {
   override readonly name = "OutcomeUnknownError";
 }
@@ -133,6 +136,7 @@ const CLASS_OF_STATUS: Readonly<Record<number, ErrorClass>> = {
  */
 export function errorOf(problem: Problem, what: string, retryAfterMs: number | undefined): WeirError {
   const { code, status, detail, errors, settled } = problem;
-  const Class = code === "outcome-unknown" ? OutcomeUnknownError : (CLASS_OF_STATUS[status] ?? UnavailableError);
+  const ClassOfOthers = status < 500 ? InvalidRequestError : UnavailableError;
+  const Class = code === "outcome-unknown" ? OutcomeUnknownError : (CLASS_OF_STATUS[status] ?? ClassOfOthers);
   return new Class(code, `${what}: ${code}: ${detail}`, { status, errors, settled, retryAfterMs });
 }

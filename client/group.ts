@@ -12,6 +12,7 @@ export class GroupClient {
   readonly #http: Http;
   readonly #path: string;
 
+  /** @throws {InvalidRequestError} for a name that no URL can hold */
   constructor(http: Http, stream: string, name: string) {
     this.#http = http;
     this.stream = stream;
@@ -125,7 +126,7 @@ export class GroupClient {
   }
 
   /** A dead letter by its id. */
-  deadLetter(id: string, options?: CallOptions): Promise<Wire.DeadLetter> {
+  async deadLetter(id: string, options?: CallOptions): Promise<Wire.DeadLetter> {
     return read(this.#http, this.#path + pathOf`/dead-letters/${id}`, {}, options);
   }
 

@@ -1,4 +1,11 @@
-import { errorOf, InvalidRequestError, NoAnswerError, UnexpectedAnswerError, WeirError } from "./errors.ts";
+import {
+  AccessError,
+  errorOf,
+  InvalidRequestError,
+  NoAnswerError,
+  UnexpectedAnswerError,
+  WeirError,
+} from "./errors.ts";
 import { backoffMs, pause } from "./pause.ts";
 import type { Problem } from "./wire.ts";
 
@@ -23,7 +30,10 @@ export interface FetchAnswer {
 export interface ClientOptions {
   /** Such as `https://weir.example.com`. */
   readonly url: string | URL;
-  /** The root token or an access token; a function is asked for each request, for tokens that live shortly. */
+  /**
+   * The root token or an access token. A function is asked for each request, for tokens that live shortly, within the
+   * request's `timeoutMs`; what it throws the request throws, at once.
+   */
   readonly token: string | (() => string | Promise<string>);
   /** What sends the requests, in place of the runtime's own `fetch`: a service binding, or a function. */
   readonly fetch?: Fetch | { readonly fetch: Fetch } | undefined;
@@ -70,13 +80,15 @@ export interface Call {
   /** Goes as it is, in place of `json`. */
   readonly body?: { readonly content: string | Uint8Array<ArrayBuffer>; readonly contentType: string } | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Whether the answer is text; else it is JSON, or empty. */
+  readonly isText?: boolean | undefined;
   /** Whether a second time does no harm. What is not repeated is repeated all the same where nothing ran: `rate-limited`. */
   readonly isRepeatable: boolean;
   /**
-   * Asked before each repeat. What it throws counts as an attempt that failed.
-   * @returns the error that ends the call, if it must not be repeated any more
+   * Called before each repeat with what the attempt before met. What it throws counts as an attempt that failed.
+   * @throws {OutcomeUnknownError} when it must not be repeated any more
    */
-  beforeRepeat?(options: CallOptions): Promise<WeirError | undefined>;
+  beforeRepeat?(failed: WeirError, options: CallOptions): Promise<void>;
 }
 
 /** An answer that is no error. */
@@ -104,78 +116,100 @@ export class Http {
   readonly #retry: number;
   readonly #onAttempt: ClientOptions["onAttempt"];
 
+  /** @throws {TypeError} when an option is not what it should be */
   constructor(options: ClientOptions) {
     this.#url = baseOf(options.url);
     this.#token = options.token;
     this.#fetch = fetchOf(options.fetch);
-    this.timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    this.#retry = options.retry ?? DEFAULT_RETRY;
+    this.timeoutMs = atLeast(1, "timeoutMs", options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+    this.#retry = atLeast(0, "retry", options.retry ?? DEFAULT_RETRY);
     this.#onAttempt = options.onAttempt;
   }
 
   /**
-   * @returns the answer, its body parsed where it is JSON, else as text
+   * @returns the answer, its body parsed unless it is text
    * @throws {WeirError} what Weir answered, or that it did not
-   * @throws the reason of `options.signal`
+   * @throws the reason of `options.signal`, and what the token's function throws
    */
   async send<Body>(call: Call, options: CallOptions = {}): Promise<Answer<Body>> {
-    const repeats = options.retry ?? this.#retry;
+    const repeats = atLeast(0, "retry", options.retry ?? this.#retry);
+    const timeoutMs = atLeast(1, "timeoutMs", options.timeoutMs ?? this.timeoutMs);
+    const request = requestOf(call, this.#url);
+    let failed: WeirError | undefined;
     let mayBeDone = false;
     let freshTokens = 0;
     for (let number = 1; ; number++) {
-      const outcome = await this.#attempt<Body>(call, options, number);
-      if (!("error" in outcome)) return { ...outcome, isRepeat: mayBeDone };
-      const { error, isFinal } = outcome;
+      const outcome = await this.#attempt<Body>(request, { ...options, timeoutMs }, number, failed);
+      if (!(outcome instanceof WeirError)) return { ...outcome, isRepeat: mayBeDone };
+      failed = outcome;
       // A token of a function may have ended on its way.
-      const isOldToken = error.code === "unauthenticated" && typeof this.#token === "function" && freshTokens++ === 0;
-      if (isFinal || number > repeats || !(isOldToken || isWorthRepeating(error, call))) throw error;
-      mayBeDone ||= error.code !== "rate-limited" && !isOldToken;
-      if (!isOldToken) await pause(waitMs(error, number), options.signal);
+      const isOldToken = failed.code === "unauthenticated" && typeof this.#token === "function" && freshTokens++ === 0;
+      if (number > repeats || !(isOldToken || isWorthRepeating(failed, call))) throw failed;
+      mayBeDone ||= !wasNotLetIn(failed);
+      if (!isOldToken) await pause(waitMs(failed, number), options.signal);
       options.signal?.throwIfAborted();
     }
   }
 
   async #attempt<Body>(
-    call: Call,
-    options: CallOptions,
+    request: ReadyRequest,
+    options: AttemptOptions,
     number: number,
-  ): Promise<Omit<Answer<Body>, "isRepeat"> | { readonly error: WeirError; readonly isFinal: boolean }> {
+    failed: WeirError | undefined,
+  ): Promise<Omit<Answer<Body>, "isRepeat"> | WeirError> {
     try {
-      const end = number > 1 ? await call.beforeRepeat?.(options) : undefined;
-      if (end !== undefined) return { error: end, isFinal: true };
-      return await this.#exchange<Body>(call, options, number);
+      if (failed !== undefined) await request.call.beforeRepeat?.(failed, options);
+      return await this.#exchange<Body>(request, options, number);
     } catch (error) {
       options.signal?.throwIfAborted();
-      if (error instanceof WeirError) return { error, isFinal: false };
+      if (error instanceof WeirError) return error;
       throw error;
     }
   }
 
-  async #exchange<Body>(call: Call, { signal, timeoutMs = this.timeoutMs }: CallOptions, number: number) {
+  async #exchange<Body>(request: ReadyRequest, { signal, timeoutMs }: AttemptOptions, number: number) {
     signal?.throwIfAborted();
-    const what = `${call.method} ${call.path}`;
-    const token = typeof this.#token === "function" ? await this.#token() : this.#token;
+    const noAnswer = (why: string, cause?: unknown) =>
+      new NoAnswerError("no-answer", `${request.what}: no answer from ${this.#url} (${why})`, { cause });
     // Not AbortSignal.any(): Node 20 keeps what it makes for as long as the outer signal lives.
     const limit = new AbortController();
     const stop = () => limit.abort(signal?.reason);
     signal?.addEventListener("abort", stop);
-    const timer = setTimeout(() => limit.abort(new Error(`none within ${timeoutMs} ms`)), timeoutMs);
-    const startedAt = performance.now();
+    // A longer timer would fire at once.
+    const timer = setTimeout(
+      () => limit.abort(noAnswer(`none within ${timeoutMs} ms`)),
+      Math.min(timeoutMs, MAX_TIMER_MS),
+    );
+    let sentAt: number | undefined;
     let answer: FetchAnswer | undefined;
+    const ask = async () => {
+      const headers = { authorization: await this.#authorization(), ...request.headers };
+      // Not every fetch looks at it.
+      limit.signal.throwIfAborted();
+      sentAt = performance.now();
+      try {
+        answer = await this.#fetch(request.url, initOf(request, headers, limit.signal));
+        return { answer, text: await answer.text() };
+      } catch (error) {
+        throw noAnswer(wordsOf(error), error);
+      }
+    };
     try {
-      answer = await this.#fetch(this.#url + call.path + queryText(call.query), initOf(call, token, limit.signal));
-      return readAnswer<Body>(answer, await answer.text(), what);
-    } catch (error) {
-      if (error instanceof WeirError) throw error;
-      const reason: unknown = limit.signal.aborted ? limit.signal.reason : error;
-      throw new NoAnswerError("no-answer", `${what}: no answer from ${this.#url} (${wordsOf(reason)})`, {
-        cause: error,
-      });
+      const got = await unlessAborted(ask(), limit.signal);
+      return readAnswer<Body>(got.answer, got.text, request, noAnswer);
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", stop);
-      this.#tell(call, number, performance.now() - startedAt, answer);
+      if (sentAt !== undefined) this.#tell(request.call, number, performance.now() - sentAt, answer);
     }
+  }
+
+  /** @throws {AccessError} for what no header can hold: fetch would quote it in its error */
+  async #authorization(): Promise<string> {
+    const token = typeof this.#token === "function" ? await this.#token() : this.#token;
+    if (typeof token === "string" && /^[\x21-\x7e]+$/.test(token)) return `Bearer ${token}`;
+    const got = typeof token === "string" ? `${token.length} characters, others among them or none` : typeof token;
+    throw new AccessError("unauthenticated", `expected a token of visible ASCII characters, got ${got}`);
   }
 
   #tell({ method, path }: Call, number: number, durationMs: number, answer: FetchAnswer | undefined): void {
@@ -190,6 +224,20 @@ export class Http {
       // Whoever watches must not change what is watched.
     }
   }
+}
+
+/** A request as it is sent, each time. */
+interface ReadyRequest {
+  readonly call: Call;
+  /** Names it in errors. */
+  readonly what: string;
+  readonly url: string;
+  readonly headers: Record<string, string>;
+  readonly content: FetchInit["body"];
+}
+
+interface AttemptOptions extends CallOptions {
+  readonly timeoutMs: number;
 }
 
 /** Makes a request of which only the body matters. */
@@ -211,10 +259,10 @@ export function pathOf(parts: TemplateStringsArray, ...names: readonly string[])
 }
 
 function encodeName(name: string): string {
-  if (typeof name !== "string" || name === "" || name === "." || name === "..") {
+  if (typeof name !== "string" || ["", ".", ".."].includes(name) || !name.isWellFormed()) {
     throw new InvalidRequestError(
       "invalid-request",
-      `expected a name other than "", "." and "..", got ${String(name)}`,
+      `expected a name of whole characters other than "", "." and "..", got ${String(name)}`,
     );
   }
   return encodeURIComponent(name);
@@ -231,7 +279,15 @@ function baseOf(url: string | URL): string {
 function fetchOf(given: ClientOptions["fetch"]): Fetch {
   // Called as methods of what they belong to: some refuse anything else.
   if (given === undefined) return (url, init) => globalThis.fetch(url, init);
-  return typeof given === "function" ? given : (url, init) => given.fetch(url, init);
+  return typeof given === "function" ? (url, init) => given(url, init) : (url, init) => given.fetch(url, init);
+}
+
+/** What a timer can wait at most. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+function atLeast(min: number, name: string, value: number): number {
+  if (typeof value === "number" && value >= min) return value;
+  throw new TypeError(`${name}: expected a number of at least ${min}, got ${String(value)}`);
 }
 
 function queryText(query: Call["query"] = {}): string {
@@ -240,40 +296,69 @@ function queryText(query: Call["query"] = {}): string {
   return given.size === 0 ? "" : `?${given}`;
 }
 
-function initOf({ method, json, body, headers }: Call, token: string, signal: AbortSignal): FetchInit {
-  const content = json === undefined ? body?.content : JSON.stringify(json);
-  const contentType = json === undefined ? body?.contentType : "application/json";
-  return {
-    method,
-    headers: {
-      authorization: `Bearer ${token}`,
-      ...(contentType === undefined ? {} : { "content-type": contentType }),
-      ...headers,
-    },
-    ...(content === undefined ? {} : { body: content }),
-    signal,
-    // A POST that is redirected would go on as a GET.
-    redirect: "manual",
-  };
-}
-
-function readAnswer<Body>(answer: FetchAnswer, text: string, what: string): Omit<Answer<Body>, "isRepeat"> {
-  const { status, headers } = answer;
-  const contentType = headers.get("content-type") ?? "";
-  const parsed = /^application\/(?:[\w.-]+\+)?json\b/.test(contentType) ? parse(text) : { value: text };
-  if (parsed === undefined) throw unexpected(answer, text, what);
-  if (status >= 200 && status < 300) {
-    // What the contract says: the one place where an answer becomes typed.
-    const body: Body = parsed.value;
-    return { status, headers, body };
+/**
+ * @throws {TypeError} for what JSON cannot hold
+ * @throws {InvalidRequestError} for what a header cannot hold: fetch would quote it in its error
+ */
+function requestOf(call: Call, base: string): ReadyRequest {
+  const { method, path, query, json, body } = call;
+  const isJson = json !== undefined;
+  const contentType = isJson ? "application/json" : body?.contentType;
+  const headers = { ...(contentType === undefined ? {} : { "content-type": contentType }), ...call.headers };
+  for (const [name, value] of Object.entries(headers)) {
+    if (/^[\w!#$%&'*+.^`|~-]+$/.test(name) && /^[\t\x20-\x7e\x80-\xff]*$/.test(value)) continue;
+    throw new InvalidRequestError(
+      "invalid-request",
+      `expected what an HTTP header can hold, as ${JSON.stringify(name)}`,
+    );
   }
-  if (!contentType.startsWith("application/problem+json")) throw unexpected(answer, text, what);
-  const problem: Problem = parsed.value;
-  throw errorOf(problem, what, retryAfterMs(headers));
+  const content = isJson ? JSON.stringify(json) : body?.content;
+  return { call, what: `${method} ${path}`, url: base + path + queryText(query), headers, content };
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: as JSON.parse has it; whoever takes it says what it is
-function parse(text: string): { readonly value: any } | undefined {
+function initOf({ call, content }: ReadyRequest, headers: Record<string, string>, signal: AbortSignal): FetchInit {
+  const body = content === undefined ? {} : { body: content };
+  // A POST that is redirected would go on as a GET.
+  return { method: call.method, headers, ...body, signal, redirect: "manual" };
+}
+
+/** Fails with the signal's reason as soon as that is aborted, whatever goes on: not every fetch or token looks at it. */
+function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason));
+    work.then(resolve, reject);
+  });
+}
+
+function readAnswer<Body>(
+  answer: FetchAnswer,
+  text: string,
+  { call, what }: ReadyRequest,
+  noAnswer: (why: string) => NoAnswerError,
+): Omit<Answer<Body>, "isRepeat"> {
+  const { status, headers } = answer;
+  const isJson = /^application\/(?:[\w.-]+\+)?json\b/.test(headers.get("content-type") ?? "");
+  const parsed = isJson ? parse(text) : undefined;
+  if (status < 200 || status >= 300) {
+    // Others have problems, too (RFC 9457), but no code.
+    if (!isProblem(parsed?.value)) throw unexpected(answer, what);
+    throw errorOf(parsed.value, what, retryAfterMs(headers));
+  }
+  const content: Parsed | undefined = call.isText ? { value: text } : status === 204 ? { value: undefined } : parsed;
+  // An answer of no stated length that is cut looks whole.
+  if (content === undefined && isJson) throw noAnswer("its JSON is not whole");
+  if (content === undefined) throw unexpected(answer, what);
+  // What the contract says: the one place where an answer becomes typed.
+  const body: Body = content.value;
+  return { status, headers, body };
+}
+
+interface Parsed {
+  // biome-ignore lint/suspicious/noExplicitAny: as JSON.parse has it; whoever takes it says what it is
+  readonly value: any;
+}
+
+function parse(text: string): Parsed | undefined {
   try {
     return { value: JSON.parse(text) };
   } catch {
@@ -281,10 +366,16 @@ function parse(text: string): { readonly value: any } | undefined {
   }
 }
 
-function unexpected({ status, headers }: FetchAnswer, text: string, what: string): UnexpectedAnswerError {
+function isProblem(value: unknown): value is Problem {
+  return typeof value === "object" && value !== null && "code" in value && typeof value.code === "string";
+}
+
+/** Without anything of its body, which may hold what was sent. */
+function unexpected({ status, headers }: FetchAnswer, what: string): UnexpectedAnswerError {
   const kind = headers.get("content-type") ?? "no content type";
-  const beginning = text.slice(0, 100).replaceAll(/\s+/g, " ");
-  const message = `${what}: expected an answer of Weir's, got status ${status}, ${kind}: ${beginning}`;
+  const server = headers.get("server");
+  const from = server === null ? "" : ` from ${server}`;
+  const message = `${what}: expected an answer of Weir's, got status ${status}, ${kind}${from}`;
   return new UnexpectedAnswerError("unexpected-answer", message, { status, retryAfterMs: retryAfterMs(headers) });
 }
 
@@ -299,12 +390,16 @@ function retryAfterMs(headers: FetchAnswer["headers"]): number | undefined {
 /** Full, and what holds too much: it takes more than a moment. A setting that is wrong stays wrong. */
 const NOT_SOON = ["too-many-pending", "misconfigured", "not-available"];
 
-function isWorthRepeating(error: WeirError, { isRepeatable }: Call): boolean {
-  if ((error.retryAfterMs ?? 0) > MAX_RETRY_AFTER_MS) return false;
-  if (error.code === "rate-limited") return true;
-  if (!isRepeatable || NOT_SOON.includes(error.code)) return false;
-  const { status } = error;
-  return status === 0 || status === 408 || status === 429 || (status >= 500 && status !== 507);
+function isWorthRepeating({ code, status, retryAfterMs: asked = 0 }: WeirError, { isRepeatable }: Call): boolean {
+  if (asked > MAX_RETRY_AFTER_MS) return false;
+  if (code === "rate-limited") return true;
+  if (!isRepeatable || NOT_SOON.includes(code)) return false;
+  return code === "no-answer" || status === 408 || status === 429 || (status >= 500 && status !== 507);
+}
+
+/** Whether a request was refused before anything of it ran. */
+export function wasNotLetIn({ code }: WeirError): boolean {
+  return code === "rate-limited" || code === "unauthenticated" || code === "forbidden";
 }
 
 function waitMs({ retryAfterMs: asked }: WeirError, number: number): number {

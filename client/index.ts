@@ -12,6 +12,7 @@ export type { Issues, MessageOf, NoSchemas, OtherType, Schemas } from "./consume
 export { stopOnSignals } from "./consumer/signals.ts";
 export type { Span, Telemetry } from "./consumer/telemetry.ts";
 export * from "./errors.ts";
+export type { EventPage } from "./events.ts";
 export { GroupClient } from "./group.ts";
 export type { Attempt, CallOptions, ClientOptions, Fetch, FetchAnswer, FetchInit } from "./http.ts";
 export { Pages, steps } from "./pages.ts";

@@ -1,6 +1,7 @@
 import { InvalidRequestError, OutcomeUnknownError, PayloadTooLargeError, WeirError } from "./errors.ts";
-import type { Call, CallOptions, Http } from "./http.ts";
-import type { NewMessage, ProduceAnswer, ProduceRequest, Stream } from "./wire.ts";
+import { EVENT_BATCH_TYPE } from "./events.ts";
+import { type Call, type CallOptions, type Http, wasNotLetIn } from "./http.ts";
+import type { CloudEvent, NewMessage, ProduceAnswer, ProduceRequest, Stream } from "./wire.ts";
 
 /** The most messages that a request may hold. */
 export const MAX_MESSAGES = 1_000;
@@ -36,11 +37,20 @@ export async function produce(
   options: ProduceOptions = {},
 ): Promise<readonly string[]> {
   const list = isList(messages) ? messages : [messages];
-  if (list.length < 1 || list.length > MAX_MESSAGES) {
-    throw new InvalidRequestError("invalid-request", `expected 1 to ${MAX_MESSAGES} messages, got ${list.length}`);
-  }
+  checkCount(list);
   const content = JSON.stringify({ messages: withTrace(list, options.traceparent) } satisfies ProduceRequest);
   return send(http, stream, { body: { content, contentType: "application/json" } }, options);
+}
+
+export async function produceEvents(
+  http: Http,
+  stream: string,
+  events: CloudEvent | readonly CloudEvent[],
+  options: Omit<ProduceOptions, "traceparent"> = {},
+): Promise<readonly string[]> {
+  const list = isList(events) ? events : [events];
+  checkCount(list);
+  return send(http, stream, { body: { content: JSON.stringify(list), contentType: EVENT_BATCH_TYPE } }, options);
 }
 
 export async function produceBody(
@@ -61,23 +71,29 @@ async function send(
   checkSize(what.body.content);
   const { idempotencyKey, idempotent = true } = options;
   const key = idempotencyKey ?? (idempotent ? crypto.randomUUID() : undefined);
-  const window = new RepeatWindow(http, stream);
+  const repeats = new Repeats(http, stream);
   const call: Call = {
     ...what,
     method: "POST",
     path: `${stream}/messages`,
     headers: { ...what.headers, ...(key === undefined ? {} : { "idempotency-key": key }) },
     isRepeatable: key !== undefined,
-    beforeRepeat: async (given) => (key === undefined ? undefined : window.ended(given)),
+    beforeRepeat: (failed, given) => repeats.before(failed, given),
   };
-  return (await http.send<ProduceAnswer>(call, options)).body.ids;
+  try {
+    return (await http.send<ProduceAnswer>(call, options)).body.ids;
+  } catch (error) {
+    throw error instanceof WeirError ? repeats.endedBy(error) : error;
+  }
 }
 
 /** Until half of the stream's `dedupeWindowMs` is over, the same `Idempotency-Key` appends nothing twice for sure. */
-class RepeatWindow {
+class Repeats {
   readonly #http: Http;
   readonly #stream: string;
-  readonly #startedAt = performance.now();
+  /** When the first attempt was made that may have stored the messages. */
+  #startedAt = performance.now();
+  #mayBeStored = false;
   #windowMs: number | undefined;
 
   constructor(http: Http, stream: string) {
@@ -85,13 +101,24 @@ class RepeatWindow {
     this.#stream = stream;
   }
 
-  /** @returns why it is too late to repeat the request; undefined: it is not */
-  async ended(options: CallOptions): Promise<OutcomeUnknownError | undefined> {
+  /** @throws {OutcomeUnknownError} when it is too late to repeat the request */
+  async before(failed: WeirError, options: CallOptions): Promise<void> {
+    this.#mayBeStored ||= !hasStoredNothing(failed);
+    if (!this.#mayBeStored) {
+      this.#startedAt = performance.now();
+      return;
+    }
     this.#windowMs ??= await this.#ask(options);
     const elapsedMs = performance.now() - this.#startedAt;
-    if (elapsedMs < this.#windowMs / 2) return undefined;
-    const message = `POST ${this.#stream}/messages: ${Math.round(elapsedMs)} ms without an answer are too long to repeat it`;
-    return new OutcomeUnknownError("outcome-unknown", message);
+    if (elapsedMs < this.#windowMs / 2) return;
+    throw outcomeUnknown(`${Math.round(elapsedMs)} ms without an answer are too long to repeat it`, failed);
+  }
+
+  /** What a request that ended so is told as: that its last attempt stored nothing says nothing of those before. */
+  endedBy(error: WeirError): WeirError {
+    return this.#mayBeStored && hasStoredNothing(error)
+      ? outcomeUnknown("an attempt before that may have stored the messages", error)
+      : error;
   }
 
   async #ask({ signal, timeoutMs }: CallOptions): Promise<number> {
@@ -101,13 +128,27 @@ class RepeatWindow {
       return body.config.dedupeWindowMs;
     } catch (error) {
       // Who may only produce is not told: it is what it is unless somebody has set it.
-      if (error instanceof WeirError && error.status === 403) return DEFAULT_DEDUPE_WINDOW_MS;
+      if (error instanceof WeirError && error.code === "forbidden") return DEFAULT_DEDUPE_WINDOW_MS;
       throw error;
     }
   }
 }
 
+function hasStoredNothing(error: WeirError): boolean {
+  return wasNotLetIn(error) || error.code === "redis-unavailable";
+}
+
+function outcomeUnknown(why: string, cause: WeirError): OutcomeUnknownError {
+  const { retryAfterMs } = cause;
+  return new OutcomeUnknownError("outcome-unknown", `${cause.message}; ${why}`, { retryAfterMs, cause });
+}
+
 const DEFAULT_DEDUPE_WINDOW_MS = 5 * 60_000;
+
+function checkCount({ length }: readonly unknown[]): void {
+  if (length >= 1 && length <= MAX_MESSAGES) return;
+  throw new InvalidRequestError("invalid-request", `expected 1 to ${MAX_MESSAGES} messages, got ${length}`);
+}
 
 /** @throws {PayloadTooLargeError} before it is sent in vain */
 function checkSize(content: string | Uint8Array): void {
@@ -124,6 +165,6 @@ function withTrace(messages: readonly NewMessage[], traceparent: string | undefi
   return messages.map((message) => ({ ...message, attributes: { traceparent, ...message.attributes } }));
 }
 
-function isList(messages: NewMessage | readonly NewMessage[]): messages is readonly NewMessage[] {
-  return Array.isArray(messages);
+function isList<One extends object>(given: One | readonly One[]): given is readonly One[] {
+  return Array.isArray(given);
 }

@@ -1,5 +1,5 @@
-import { NotFoundError } from "./errors.ts";
-import type { Call, CallOptions, Http } from "./http.ts";
+import { NotFoundError, type WeirError } from "./errors.ts";
+import { type Call, type CallOptions, type Http, wasNotLetIn } from "./http.ts";
 
 /**
  * Deletes something. That it is gone is no error where an attempt before, whose answer was lost, may have deleted it.
@@ -12,15 +12,14 @@ export async function remove<Body = void>(
   options?: CallOptions,
   query?: Call["query"],
 ): Promise<Body | undefined> {
-  let repeats = 0;
-  const beforeRepeat = async () => {
-    repeats++;
-    return undefined;
+  let mayBeGone = false;
+  const beforeRepeat = async (failed: WeirError) => {
+    mayBeGone ||= !wasNotLetIn(failed);
   };
   try {
     return (await http.send<Body>({ method: "DELETE", path, query, isRepeatable: true, beforeRepeat }, options)).body;
   } catch (error) {
-    if (error instanceof NotFoundError && repeats > 0) return undefined;
+    if (error instanceof NotFoundError && mayBeGone) return undefined;
     throw error;
   }
 }

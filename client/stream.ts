@@ -1,7 +1,8 @@
+import { type EventPage, readEvent, readEvents } from "./events.ts";
 import { GroupClient } from "./group.ts";
 import { bodyOf, type CallOptions, type Http, pathOf, read } from "./http.ts";
 import { Pages } from "./pages.ts";
-import { type ProduceBodyOptions, type ProduceOptions, produce, produceBody } from "./produce.ts";
+import { type ProduceBodyOptions, type ProduceOptions, produce, produceBody, produceEvents } from "./produce.ts";
 import { remove } from "./remove.ts";
 import type * as Wire from "./wire.ts";
 
@@ -11,6 +12,7 @@ export class StreamClient {
   readonly #http: Http;
   readonly #path: string;
 
+  /** @throws {InvalidRequestError} for a name that no URL can hold */
   constructor(http: Http, name: string) {
     this.#http = http;
     this.name = name;
@@ -74,6 +76,21 @@ export class StreamClient {
     return produceBody(this.#http, this.#path, content, options);
   }
 
+  /**
+   * Appends one CloudEvent (1.0) or up to 1,000, all or nothing: its attributes are kept, and come back by {@link events}.
+   * That no event is appended twice is by the `Idempotency-Key`, as of {@link produce}; not by the event's `id`.
+   *
+   * @returns the ids of their messages in order
+   * @example
+   * await stream.produceEvents({ specversion: "1.0", id: "A1", source: "/shop", type: "order.paid", data: { total: 12.5 } });
+   */
+  produceEvents(
+    events: Wire.CloudEvent | readonly Wire.CloudEvent[],
+    options?: Omit<ProduceOptions, "traceparent">,
+  ): Promise<readonly string[]> {
+    return produceEvents(this.#http, this.#path, events, options);
+  }
+
   /** Messages of a range; touches no group. */
   messages(query: Wire.ReadQuery = {}, options?: CallOptions): Pages<Wire.Message, Wire.MessagePage> {
     return new Pages(
@@ -82,13 +99,23 @@ export class StreamClient {
     );
   }
 
+  /** Messages of a range as CloudEvents: what did not come as one has the stream as `source`. Touches no group. */
+  events(query: Wire.ReadQuery = {}, options?: CallOptions): Pages<Wire.CloudEvent, EventPage> {
+    return readEvents(this.#http, `${this.#path}/messages`, { ...query }, options);
+  }
+
+  /** A message by its id, as a CloudEvent. */
+  async event(id: string, options?: CallOptions): Promise<Wire.CloudEvent> {
+    return readEvent(this.#http, this.#path + pathOf`/messages/${id}`, options);
+  }
+
   /** A message by its id. */
-  message(id: string, options?: CallOptions): Promise<Wire.Message> {
+  async message(id: string, options?: CallOptions): Promise<Wire.Message> {
     return read(this.#http, this.#path + pathOf`/messages/${id}`, {}, options);
   }
 
   /** Deletes a message, for every group. */
-  deleteMessage(id: string, options?: CallOptions): Promise<void> {
+  async deleteMessage(id: string, options?: CallOptions): Promise<void> {
     return remove(this.#http, this.#path + pathOf`/messages/${id}`, options);
   }
 
@@ -107,12 +134,12 @@ export class StreamClient {
   }
 
   /** A message that is to be appended later, by its scheduled id; not found once it was. */
-  scheduledMessage(id: string, options?: CallOptions): Promise<Wire.Scheduled> {
+  async scheduledMessage(id: string, options?: CallOptions): Promise<Wire.Scheduled> {
     return read(this.#http, this.#path + pathOf`/scheduled/${id}`, {}, options);
   }
 
   /** Cancels a message that is to be appended later; not found once it was. */
-  cancelScheduled(id: string, options?: CallOptions): Promise<void> {
+  async cancelScheduled(id: string, options?: CallOptions): Promise<void> {
     return remove(this.#http, this.#path + pathOf`/scheduled/${id}`, options);
   }
 

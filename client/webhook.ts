@@ -8,6 +8,7 @@ export class WebhookClient {
   readonly #http: Http;
   readonly #path: string;
 
+  /** @throws {InvalidRequestError} for a name that no URL can hold */
   constructor(http: Http, name: string) {
     this.#http = http;
     this.name = name;

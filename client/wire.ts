@@ -174,7 +174,7 @@ export interface NewMessage {
   readonly type?: string | null | undefined;
   /** What the message is about, such as an order's number; up to 1,024 characters. */
   readonly key?: string | null | undefined;
-  /** The payload: any JSON value; a string where `datacontenttype` is not JSON. */
+  /** The payload: any JSON value; a string where `datacontenttype` is not JSON. JSON has no bigint: send it as a string. */
   readonly data?: unknown;
   /** A binary payload, in place of `data`. */
   readonly dataBase64?: string | undefined;
@@ -202,7 +202,10 @@ export interface ProduceAnswer {
 export interface Message {
   readonly id: string;
   readonly type: string | null;
-  /** The JSON value, or a string where `datacontenttype` is not JSON; absent when it came without. */
+  /**
+   * The JSON value, or a string where `datacontenttype` is not JSON; absent when it came without. Weir keeps numbers
+   * to the digit; JSON.parse rounds integers above 9,007,199,254,740,991: send such as strings.
+   */
   readonly data?: unknown;
   /** Binary content. */
   readonly dataBase64?: string | undefined;
@@ -220,6 +223,34 @@ export interface Delivery extends Message {
   readonly deliveries: number;
   /** What it is settled by. */
   readonly lease: string;
+}
+
+/**
+ * A CloudEvent (1.0) in its JSON format. `type` and `partitionkey` are the message's `type` and `key`; the other attributes
+ * are kept as its attributes, as `ce-<name>`.
+ */
+export interface CloudEvent {
+  readonly specversion: "1.0";
+  /** Kept, but no repeat is told by it. */
+  readonly id: string;
+  /** A URI or a relative reference. */
+  readonly source: string;
+  readonly type: string;
+  readonly subject?: string | null | undefined;
+  /** A time of RFC 3339, such as `2026-01-31T12:00:00Z`. */
+  readonly time?: string | null | undefined;
+  /** A URI. */
+  readonly dataschema?: string | null | undefined;
+  readonly partitionkey?: string | null | undefined;
+  readonly datacontenttype?: string | null | undefined;
+  /** As {@link Message.data}. */
+  readonly data?: unknown;
+  /** A binary payload, in place of `data`. */
+  readonly data_base64?: string | null | undefined;
+  /** The message's id, in what is read. */
+  readonly weirid?: string | undefined;
+  /** Extensions: text, whole numbers of 32 bits, true and false. */
+  readonly [extension: string]: unknown;
 }
 
 export interface ReadQuery extends PageQuery {

@@ -1,3 +1,5 @@
+import { setImmediate } from "node:timers/promises";
+import { vi } from "vitest";
 import { WeirClient } from "../../client/client.ts";
 import type { ClientOptions, Fetch, FetchAnswer, FetchInit } from "../../client/http.ts";
 import { ROOT_TOKEN, type WorkerUnderTest } from "./worker.ts";
@@ -28,39 +30,84 @@ export interface Sent {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: FetchInit["body"];
+  /** By `performance.now()`. */
+  readonly atMs: number;
 }
 
 export interface Network {
   readonly fetch: Fetch;
   /** All that was sent so far. */
   readonly sent: readonly Sent[];
+  /** Whether a request is being served. */
+  isBusy(): boolean;
 }
 
 /** A network that does with each request what it is told; without a fault it goes to where it is meant to go. */
 export function network(faultOf: (sent: Sent) => Fault | undefined | Promise<Fault | undefined>): Network {
   const all: Sent[] = [];
-  const go: Fetch = (url, init) => fetch(url, init);
+  let busy = 0;
+  /** To the end of its answer. */
+  const go: Fetch = async (url, init) => {
+    busy++;
+    try {
+      const { status, headers, text } = await whole(await fetch(url, init));
+      return { status, headers, text: async () => text };
+    } finally {
+      busy--;
+    }
+  };
   const send: Fetch = async (url, init) => {
     const { method, headers, body } = init;
     const { pathname, search } = new URL(url);
-    const sent: Sent = { number: all.length + 1, method, path: pathname + search, headers, body };
+    const sent: Sent = {
+      number: all.length + 1,
+      method,
+      path: pathname + search,
+      headers,
+      body,
+      atMs: performance.now(),
+    };
     all.push(sent);
     const fault = await faultOf(sent);
     if (fault === undefined) return go(url, init);
     if (fault === "no-connection") throw new TypeError("fetch failed", { cause: new Error("connect ECONNREFUSED") });
     if (typeof fault === "object") return made(fault);
-    // Read to its end, so that it was served; and not called off, as what is under way on a network is not.
-    const { signal: _, ...uncalled } = init;
-    const served = async () => {
-      const answer = await fetch(url, uncalled);
-      await answer.arrayBuffer();
-    };
-    await served();
+    // Not called off, as what is under way on a network is not.
+    await go(url, { ...init, signal: new AbortController().signal });
     if (fault === "doubled") return go(url, init);
     if (fault === "lost-answer") throw new TypeError("fetch failed", { cause: new Error("read ECONNRESET") });
     return until(init.signal);
   };
-  return { fetch: send, sent: all };
+  return { fetch: send, sent: all, isBusy: () => busy > 0 };
+}
+
+async function whole(answer: Response) {
+  const { status, headers } = answer;
+  return { status, headers, text: await answer.text() };
+}
+
+/**
+ * Does something with a clock by which pauses, and answers that never come, take no time: as soon as nothing is being
+ * served, the next timer is due.
+ */
+export async function hurry<Result>({ isBusy }: Pick<Network, "isBusy">, work: () => Promise<Result>): Promise<Result> {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance", "Date"] });
+  try {
+    let isDone = false;
+    const ended = work().finally(() => {
+      isDone = true;
+    });
+    ended.catch(() => undefined);
+    while (!isDone) {
+      const wasBusy = isBusy();
+      // A turn for what is done with an answer, so that only what waits for a timer is left.
+      await setImmediate();
+      if (!isDone && !wasBusy && !isBusy()) vi.advanceTimersToNextTimer();
+    }
+    return await ended;
+  } finally {
+    vi.useRealTimers();
+  }
 }
 
 function made({ status, headers = {}, body = "" }: Exclude<Fault, string>): FetchAnswer {
