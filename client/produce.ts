@@ -1,6 +1,6 @@
 import { InvalidRequestError, OutcomeUnknownError, PayloadTooLargeError, WeirError } from "./errors.ts";
 import type { Call, CallOptions, Http } from "./http.ts";
-import type { NewMessage, ProduceAnswer, ProduceRequest, Stream } from "./wire.ts";
+import type { NewMessage, ProduceAnswer, ProduceQuery, ProduceRequest, Stream } from "./wire.ts";
 
 /** The most messages that a request may hold. */
 export const MAX_MESSAGES = 1_000;
@@ -19,12 +19,8 @@ export interface ProduceOptions extends CallOptions {
   readonly traceparent?: string | undefined;
 }
 
-export interface ProduceBodyOptions extends Omit<ProduceOptions, "traceparent"> {
+export interface ProduceBodyOptions extends Omit<ProduceOptions, "traceparent">, ProduceQuery {
   readonly contentType: string;
-  /** The `type` of a message whose payload the body is. */
-  readonly type?: string | undefined;
-  /** The `key` of a message whose payload the body is. */
-  readonly key?: string | undefined;
   /** Further headers, such as `ce-…` of a CloudEvent in binary mode. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
