@@ -4,20 +4,23 @@ import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createTestHarness, type TestHarness } from "wrangler";
-import { temporaryFolder } from "../support/folder.ts";
+import { type TemporaryFolder, temporaryFolder } from "../support/folder.ts";
 import { uniquePrefix } from "../support/redis.ts";
 import { ROOT_TOKEN, workerVars } from "../support/worker.ts";
 
 /** What users get: packed, installed into a folder outside of the repository, and used from there. */
 
 const run = promisify(execFile);
-const folder = await temporaryFolder();
-const app = join(folder.dir, "app");
-const installed = join(app, "node_modules/weir-client");
+let folder: TemporaryFolder;
+let app = "";
+let installed = "";
 let harness: TestHarness | undefined;
 let weirUrl = "";
 
 beforeAll(async () => {
+  folder = await temporaryFolder();
+  app = join(folder.dir, "app");
+  installed = join(app, "node_modules/weir-client");
   await installPack();
   // As its users do: compiled once, and what comes out runs everywhere.
   await compile(["round-trip.ts"], { lib: ["es2022"], types: ["node"], module: "nodenext", noEmit: false });
