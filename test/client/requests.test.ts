@@ -415,4 +415,11 @@ describe("fetch", () => {
     expect(error).toBeInstanceOf(WeirError);
     expect(error.message).toContain("s0 broken");
   });
+
+  test("that tried several addresses is told by its code: the error itself says nothing", async () => {
+    const cause = Object.assign(new AggregateError([]), { code: "ECONNREFUSED" });
+    const fetch = () => Promise.reject(new TypeError("fetch failed", { cause }));
+    const error = await errorOf(clientOf(worker, { fetch, retry: 0 }).token());
+    expect(error.message).toMatch(/\(ECONNREFUSED\)$/);
+  });
 });
