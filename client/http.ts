@@ -408,8 +408,10 @@ function waitMs({ retryAfterMs: asked }: WeirError, number: number): number {
   return asked === undefined ? ms : Math.max(ms, asked * (1 + Math.random() / 5));
 }
 
-/** fetch says only "fetch failed"; why is in its cause. */
+/** fetch says only "fetch failed"; why is in its cause, of which that of several addresses has a code alone. */
 function wordsOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error && error.cause.message !== "" ? error.cause.message : error.message;
+  const { cause } = error;
+  if (!(cause instanceof Error)) return error.message;
+  return cause.message || ("code" in cause ? String(cause.code) : error.message);
 }
