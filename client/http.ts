@@ -74,9 +74,10 @@ export interface Call {
   readonly isRepeatable: boolean;
   /**
    * Asked before each repeat. What it throws counts as an attempt that failed.
+   * @param error what the attempt before it failed with
    * @returns the error that ends the call, if it must not be repeated any more
    */
-  beforeRepeat?(options: CallOptions): Promise<WeirError | undefined>;
+  beforeRepeat?(options: CallOptions, error: WeirError): Promise<WeirError | undefined>;
 }
 
 /** An answer that is no error. */
@@ -122,10 +123,12 @@ export class Http {
     const repeats = options.retry ?? this.#retry;
     let mayBeDone = false;
     let freshTokens = 0;
+    let failed: WeirError | undefined;
     for (let number = 1; ; number++) {
-      const outcome = await this.#attempt<Body>(call, options, number);
+      const outcome = await this.#attempt<Body>(call, options, number, failed);
       if (!("error" in outcome)) return { ...outcome, isRepeat: mayBeDone };
       const { error, isFinal } = outcome;
+      failed = error;
       // A token of a function may have ended on its way.
       const isOldToken = error.code === "unauthenticated" && typeof this.#token === "function" && freshTokens++ === 0;
       if (isFinal || number > repeats || !(isOldToken || isWorthRepeating(error, call))) throw error;
@@ -139,9 +142,10 @@ export class Http {
     call: Call,
     options: CallOptions,
     number: number,
+    failed: WeirError | undefined,
   ): Promise<Omit<Answer<Body>, "isRepeat"> | { readonly error: WeirError; readonly isFinal: boolean }> {
     try {
-      const end = number > 1 ? await call.beforeRepeat?.(options) : undefined;
+      const end = failed === undefined ? undefined : await call.beforeRepeat?.(options, failed);
       if (end !== undefined) return { error: end, isFinal: true };
       return await this.#exchange<Body>(call, options, number);
     } catch (error) {
@@ -267,9 +271,15 @@ function readAnswer<Body>(answer: FetchAnswer, text: string, what: string): Omit
     const body: Body = parsed.value;
     return { status, headers, body };
   }
-  if (!contentType.startsWith("application/problem+json")) throw unexpected(answer, text, what);
-  const problem: Problem = parsed.value;
-  throw errorOf(problem, what, retryAfterMs(headers));
+  if (!contentType.startsWith("application/problem+json") || !isProblem(parsed.value)) {
+    throw unexpected(answer, text, what);
+  }
+  throw errorOf(parsed.value, what, retryAfterMs(headers));
+}
+
+/** Others answer problems too (RFC 9457), with a `code` and `errors` of their own making or without. */
+function isProblem(value: Partial<Problem> | null): value is Problem {
+  return typeof value?.code === "string" && (value.errors === undefined || Array.isArray(value.errors));
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: as JSON.parse has it; whoever takes it says what it is

@@ -62,15 +62,41 @@ async function send(
   const { idempotencyKey, idempotent = true } = options;
   const key = idempotencyKey ?? (idempotent ? crypto.randomUUID() : undefined);
   const window = new RepeatWindow(http, stream);
+  let mayBeStored = false;
   const call: Call = {
     ...what,
     method: "POST",
     path: `${stream}/messages`,
     headers: { ...what.headers, ...(key === undefined ? {} : { "idempotency-key": key }) },
     isRepeatable: key !== undefined,
-    beforeRepeat: async (given) => (key === undefined ? undefined : window.ended(given)),
+    beforeRepeat: async (given, error) => {
+      mayBeStored ||= isUnsure(error);
+      return key === undefined ? undefined : window.ended(given);
+    },
   };
-  return (await http.send<ProduceAnswer>(call, options)).body.ids;
+  try {
+    return (await http.send<ProduceAnswer>(call, options)).body.ids;
+  } catch (error) {
+    throw mayBeStored && error instanceof WeirError ? unsureAfter(error) : error;
+  }
+}
+
+/** Whether what was sent may have been stored all the same. */
+function isUnsure({ code }: WeirError): boolean {
+  return (
+    code === "no-answer" || code === "unexpected-answer" || code === "outcome-unknown" || code === "internal-error"
+  );
+}
+
+/** These are about the moment: they say that this attempt stored nothing, and nothing of the one before it. */
+const OF_THE_MOMENT = [401, 403, 429, 500, 501, 503, 507];
+
+/** What the last error tells when an attempt before it may have been stored. */
+function unsureAfter(error: WeirError): WeirError {
+  const { status, retryAfterMs } = error;
+  if (isUnsure(error) || !OF_THE_MOMENT.includes(status)) return error;
+  const message = `${error.message} (an attempt before it had no answer, and may have been stored)`;
+  return new OutcomeUnknownError("outcome-unknown", message, { status, retryAfterMs, cause: error });
 }
 
 /** Until half of the stream's `dedupeWindowMs` is over, the same `Idempotency-Key` appends nothing twice for sure. */
@@ -120,8 +146,13 @@ function checkSize(content: string | Uint8Array): void {
 }
 
 function withTrace(messages: readonly NewMessage[], traceparent: string | undefined): readonly NewMessage[] {
-  if (traceparent === undefined) return messages;
-  return messages.map((message) => ({ ...message, attributes: { traceparent, ...message.attributes } }));
+  return traceparent === undefined ? messages : messages.map((message) => traced(message, traceparent));
+}
+
+/** @param traceparent undefined: the message as it is */
+export function traced(message: NewMessage, traceparent: string | undefined): NewMessage {
+  if (traceparent === undefined) return message;
+  return { ...message, attributes: { traceparent, ...message.attributes } };
 }
 
 function isList(messages: NewMessage | readonly NewMessage[]): messages is readonly NewMessage[] {
