@@ -1,7 +1,13 @@
 import type { ErrorCode, InvalidMember, Problem, Settled } from "./wire.ts";
 
 /** What an error of this package is known by: a `code` of Weir's, or what the client itself met. */
-export type WeirErrorCode = ErrorCode | "no-answer" | "unexpected-answer" | "lease-lost" | "processing-timeout";
+export type WeirErrorCode =
+  | ErrorCode
+  | "no-answer"
+  | "unexpected-answer"
+  | "lease-lost"
+  | "processing-timeout"
+  | "closed";
 
 export interface WeirErrorOptions {
   /** The HTTP status; 0: there was no answer. */
