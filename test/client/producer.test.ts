@@ -127,6 +127,13 @@ test("a first message waits for company until lingerMs are over, and not in vain
   expect(posts().map(countOf)).toEqual([2]);
 });
 
+test("a request that is full waits for no company, by its messages or its bytes", async () => {
+  const { producer, posts } = await setUp("full-request", { lingerMs: 60_000, maxBatch: 3, maxBytes: 100 });
+  await Promise.all(numbers(3).map((data) => producer.send({ data })));
+  await producer.send({ data: "x".repeat(100) });
+  expect(posts().map(countOf)).toEqual([3, 1]);
+});
+
 test("without a linger what is sent in the same turn goes together", async () => {
   const { producer, posts } = await setUp("no-linger", { lingerMs: 0 });
   await Promise.all(numbers(7).map((data) => producer.send({ data })));
@@ -135,7 +142,7 @@ test("without a linger what is sent in the same turn goes together", async () =>
 
 test("no request has more messages than maxBatch or more bytes than maxBytes, counted in UTF-8", async () => {
   const { producer, posts, stored } = await setUp("bounds", { maxBatch: 10, maxBytes: 1_000 });
-  const words = fc.sample(fc.string({ unit: "binary", maxLength: 120 }), 300).map((word) => word.toWellFormed());
+  const words = numbers(300).map((i) => (i % 50 < 10 ? "short" : "aé€😀".repeat(i % 41)));
   await Promise.all(words.map((data) => producer.send({ data })));
   const bodies = posts().map((sent) => ({ count: countOf(sent), bytes: Buffer.byteLength(String(sent.body)) }));
   expect(bodies.filter(({ count, bytes }) => count > 10 || bytes > 1_000)).toEqual([]);
@@ -473,6 +480,8 @@ test("close() gives up when its time is over: what was under way is unknown, wha
   const promises = numbers(10).map((data) => producer.send({ data }));
   await eventually("a request", () => posts().length === 1);
   const patient = producer.close({ timeoutMs: Number.POSITIVE_INFINITY });
+  await sleep(20);
+  expect(producer.queued).toBe(10);
   expect(await producer.close({ timeoutMs: 50 })).toEqual({ unsent: 10 });
   expect(await patient).toEqual({ unsent: 10 });
   expect(await codesOf(promises)).toEqual([
