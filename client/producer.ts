@@ -1,4 +1,4 @@
-import { Batch, type BatchLimits, bodyBytesOf, bodyOf, type Entry, splitByName } from "./batch.ts";
+import { Batch, type BatchLimits, bodyBytesOf, bodyOf, type Entry, splitByName, utf8BytesOf } from "./batch.ts";
 import type { WeirClient } from "./client.ts";
 import {
   FullError,
@@ -74,7 +74,6 @@ export class Producer {
   readonly #limits: BatchLimits & Record<"maxQueued" | "maxQueuedBytes" | "roomTimeoutMs", number>;
   readonly #onError: ProducerOptions["onError"];
   readonly #end = new AbortController();
-  readonly #encoder = new TextEncoder();
   /** The batch that may still be filled. */
   #open: Batch | undefined;
   /** All batches, one after the other. */
@@ -127,7 +126,7 @@ export class Producer {
       try {
         if (this.#isClosed) throw closed();
         const text = jsonOf(message, traceparent);
-        const bytes = this.#encoder.encode(text).length;
+        const bytes = utf8BytesOf(text);
         checkSize(bytes);
         this.#take({ message, text, bytes, resolve, reject });
       } catch (error) {

@@ -353,7 +353,7 @@ test("a token that asks too often is held up too", async () => {
 
 test("a stream that stays full rejects after roomTimeoutMs", async () => {
   const full = problem(507, "stream-full", { "retry-after": "0" });
-  const { producer, posts } = await setUp("stays-full", { roomTimeoutMs: 150 }, () => full);
+  const { producer, posts } = await setUp("stays-full", { roomTimeoutMs: 1_000 }, () => full);
   await expect(producer.send({ data: 1 })).rejects.toBeInstanceOf(FullError);
   expect(posts().length).toBeGreaterThan(1);
 });
