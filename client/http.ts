@@ -366,8 +366,9 @@ function parse(text: string): Parsed | undefined {
   }
 }
 
-function isProblem(value: unknown): value is Problem {
-  return typeof value === "object" && value !== null && "code" in value && typeof value.code === "string";
+/** Others answer problems too, with a `code` and `errors` of their own making or without. */
+function isProblem(value: Partial<Problem> | null | undefined): value is Problem {
+  return typeof value?.code === "string" && (value.errors === undefined || Array.isArray(value.errors));
 }
 
 /** Without anything of its body, which may hold what was sent. */

@@ -157,8 +157,13 @@ function checkSize(content: string | Uint8Array): void {
 }
 
 function withTrace(messages: readonly NewMessage[], traceparent: string | undefined): readonly NewMessage[] {
-  if (traceparent === undefined) return messages;
-  return messages.map((message) => ({ ...message, attributes: { traceparent, ...message.attributes } }));
+  return traceparent === undefined ? messages : messages.map((message) => traced(message, traceparent));
+}
+
+/** @param traceparent undefined: the message as it is */
+export function traced(message: NewMessage, traceparent: string | undefined): NewMessage {
+  if (traceparent === undefined) return message;
+  return { ...message, attributes: { traceparent, ...message.attributes } };
 }
 
 function isList<One extends object>(given: One | readonly One[]): given is readonly One[] {

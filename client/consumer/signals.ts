@@ -1,4 +1,5 @@
 import type { StopOptions, Stopped } from "./consumer.ts";
+import { runtimeProcess } from "./process.ts";
 
 interface Stoppable {
   stop(options?: StopOptions): Promise<Stopped>;
