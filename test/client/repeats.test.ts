@@ -196,6 +196,11 @@ describe("what does not pass", () => {
       UnexpectedAnswerError,
     ],
     [
+      "a problem with a code of another kind",
+      { status: 403, headers: { "content-type": "application/problem+json" }, body: '{"code":403,"status":403}' },
+      UnexpectedAnswerError,
+    ],
+    [
       "a problem that is none",
       { status: 403, headers: { "content-type": "application/problem+json" }, body: "null" },
       UnexpectedAnswerError,
@@ -399,6 +404,14 @@ describe("a produce", () => {
     await direct.put({ dedupeWindowMs: 1_000 });
     expect(await run(() => stream.produce({ data: 1 }))).toHaveLength(1);
     expect(net.sent.map(({ method }) => method)).toEqual(["POST", "POST", "POST", "POST"]);
+  });
+
+  test("that was refused first has all of its window for the attempts after that", async () => {
+    const limited = problem(429, "rate-limited", { "retry-after": "30" });
+    const { run, direct, stream } = await over([limited, "lost-answer"]);
+    await direct.put({ dedupeWindowMs: 2_000 });
+    expect(await run(() => stream.produce({ data: 1 }))).toHaveLength(1);
+    expect(await stored(direct)).toBe(1);
   });
 
   test("whose last attempt was refused after one that may have stored it is told as unknown", async () => {
