@@ -1,8 +1,4 @@
-import { execFile } from "node:child_process";
-import { writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
-import { promisify } from "node:util";
-import { describe, expect, expectTypeOf, test } from "vitest";
+import { describe, expectTypeOf, test } from "vitest";
 import type {
   Batch,
   ClientOptions,
@@ -22,7 +18,6 @@ import type {
   WeirErrorCode,
 } from "../../client/index.ts";
 import { WeirError } from "../../client/index.ts";
-import { temporaryDir } from "../support/folder.ts";
 
 /** Checked by the compiler alone: nothing of this is run. */
 function compiled(weir: WeirClient, stream: StreamClient, group: GroupClient): void {
@@ -100,32 +95,6 @@ describe("the types", () => {
     expectTypeOf<typeof globalThis.fetch>().toExtend<ClientOptions["fetch"]>();
     expectTypeOf<() => Promise<string>>().toExtend<ClientOptions["token"]>();
     expectTypeOf<() => string>().toExtend<ClientOptions["token"]>();
-  });
-
-  test.each([
-    ["a Worker", ["esnext"], [resolve("node_modules/@cloudflare/workers-types")], "env: { WEIR: Fetcher }", "env.WEIR"],
-    ["a Worker", ["esnext"], [resolve("node_modules/@cloudflare/workers-types")], "", "fetch"],
-    ["a browser", ["esnext", "dom"], [], "", "fetch"],
-    ["Node", ["esnext"], [resolve("node_modules/@types/node")], "", "fetch"],
-  ])("are those that %s has: it compiles there (%#)", async (_, lib, types, parameter, given) => {
-    const dir = await temporaryDir();
-    const program = `import { WeirClient } from ${JSON.stringify(resolve("client/index.ts"))};
-      export const make = (${parameter}) => new WeirClient({ url: "http://weir", token: "t", fetch: ${given} });
-      export const one = new AbortController().signal;
-      export const work = (weir: WeirClient) => weir.token({ signal: one });`;
-    await writeFile(join(dir, "program.ts"), program);
-    const target = { target: "es2024", module: "esnext", moduleResolution: "bundler", lib, types };
-    const strict = { strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true };
-    const compilerOptions = {
-      ...target,
-      ...strict,
-      noEmit: true,
-      allowImportingTsExtensions: true,
-      skipLibCheck: true,
-    };
-    await writeFile(join(dir, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["program.ts"] }));
-    const { stdout } = await promisify(execFile)(resolve("node_modules/.bin/tsc"), ["-p", dir]).catch((error) => error);
-    expect(stdout).toBe("");
   });
 
   test("of errors narrow by class, and have the codes of the wire and the client's own", () => {
