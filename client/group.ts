@@ -20,6 +20,11 @@ export class GroupClient {
     this.#path = pathOf`/v1/streams/${stream}/groups/${name}`;
   }
 
+  /** How long an attempt may take, in milliseconds. */
+  get timeoutMs(): number {
+    return this.#http.timeoutMs;
+  }
+
   /** Makes the group, or changes its settings. */
   put(settings: Wire.GroupSettings = {}, options?: CallOptions): Promise<Wire.Group> {
     return bodyOf(this.#http, { method: "PUT", path: this.#path, json: settings, isRepeatable: true }, options);
@@ -71,7 +76,7 @@ export class GroupClient {
    * }
    */
   messages(options: MessagesOptions = {}): AsyncGenerator<ReceivedMessage, void, undefined> {
-    return messagesOf(this, options, this.#http.timeoutMs);
+    return messagesOf(this, options);
   }
 
   /** What was handed out and not settled: first Redis' own entries by id, then what came back another way. */

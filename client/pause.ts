@@ -1,3 +1,6 @@
+/** What a timer can wait at most, in milliseconds: a longer one fires at once. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /**
  * Waits, or until the signal is aborted: it does not throw then.
  * @param ms at least that many milliseconds
@@ -10,7 +13,7 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
       signal?.removeEventListener("abort", done);
       resolve();
     };
-    const timer = setTimeout(done, ms);
+    const timer = setTimeout(done, Math.min(ms, MAX_TIMER_MS));
     signal?.addEventListener("abort", done);
   });
 }

@@ -6,7 +6,7 @@ import type { ConsumerOptions } from "./options.ts";
 import type { NoSchemas, Schemas } from "./schemas.ts";
 
 export type ConsumeOnceOptions<S extends Schemas = NoSchemas> = ConsumerOptions<S> & {
-  /** How long it may take, in milliseconds; 25,000 unless set. The last quarter is for handlers that still run. */
+  /** How long it may take, in milliseconds; 25,000 unless set. The last quarter is for handlers that still run, and to settle. */
   readonly budgetMs?: number | undefined;
 };
 
@@ -21,6 +21,8 @@ export interface ConsumedOnce extends ConsumerCounters {
 const DEFAULT_BUDGET_MS = 25_000;
 /** The part of the budget in which polls may begin. */
 const POLLING_PART = 0.75;
+/** The part in which handlers may end; the rest is to settle. */
+const GRACE_PART = 0.125;
 
 /**
  * Consumes until nothing is left or the budget is over, settles, and leaves: for cron triggers.
@@ -53,8 +55,11 @@ export async function consumeOnce<S extends Schemas = NoSchemas>(
   consumer.start();
   await pause(budgetMs * POLLING_PART, over.signal);
   const drained = consumer.isDrained;
-  const { unsettled } = await consumer.stop({ graceMs: budgetMs * (1 - POLLING_PART) });
+  const { unsettled } = await consumer.stop({
+    graceMs: budgetMs * GRACE_PART,
+    timeoutMs: Math.min(client.timeoutMs, budgetMs * (1 - POLLING_PART - GRACE_PART)),
+  });
   const { counters } = consumer;
-  if (failure !== undefined && counters.received === 0 && counters.polls === counters.errors) throw failure.error;
+  if (failure !== undefined && counters.received === 0 && counters.emptyPolls === 0) throw failure.error;
   return { ...counters, drained, unsettled };
 }

@@ -11,6 +11,8 @@ import type { NoSchemas, Schemas } from "./schemas.ts";
 export interface StopOptions {
   /** How long handlers may go on, in milliseconds; 25,000 unless set. */
   readonly graceMs?: number | undefined;
+  /** How long to settle and to give back may take after that, in milliseconds; as long as the client's `timeoutMs` unless set. */
+  readonly timeoutMs?: number | undefined;
 }
 
 export interface Stopped {
@@ -99,11 +101,11 @@ export class Consumer<S extends Schemas = NoSchemas> {
    * abort; what is finished is settled, the rest given back uncharged, and the consumer's name removed. A second call ends
    * the grace.
    *
-   * @returns then, at the latest `graceMs` and the client's `timeoutMs` later
+   * @returns then, at the latest `graceMs` and `timeoutMs` later
    */
   stop(options: StopOptions = {}): Promise<Stopped> {
     this.#hasten?.();
-    this.#stopped ??= this.#stop(options.graceMs ?? DEFAULT_GRACE_MS);
+    this.#stopped ??= this.#stop(options.graceMs ?? DEFAULT_GRACE_MS, options.timeoutMs ?? this.#timeoutMs);
     return this.#stopped;
   }
 
@@ -111,7 +113,7 @@ export class Consumer<S extends Schemas = NoSchemas> {
     await this.stop();
   }
 
-  async #stop(graceMs: number): Promise<Stopped> {
+  async #stop(graceMs: number, timeoutMs: number): Promise<Stopped> {
     const wasRunning = this.#state === "running";
     this.#state = "stopped";
     if (!wasRunning) return { unsettled: 0 };
@@ -123,12 +125,12 @@ export class Consumer<S extends Schemas = NoSchemas> {
     this.#intake.beginStop();
     this.#ended();
     await pause(graceMs, grace.signal);
-    const reactionMs = await this.#abortRunning();
-    return this.#intake.finish(Math.max(0, this.#timeoutMs - reactionMs));
+    const reactionMs = await this.#abortRunning(timeoutMs);
+    return this.#intake.finish(Math.max(0, timeoutMs - reactionMs));
   }
 
   /** @returns how long it has waited for handlers that look at their signals */
-  async #abortRunning(): Promise<number> {
+  async #abortRunning(timeoutMs: number): Promise<number> {
     if (this.#running.size === 0) return 0;
     const over = new AbortController();
     this.#ended = () => {
@@ -136,7 +138,7 @@ export class Consumer<S extends Schemas = NoSchemas> {
     };
     const startedAtMs = performance.now();
     for (const message of this.#running) message.abort(new StoppedError("stopped", "the consumer stops"));
-    await pause(Math.min(REACTION_MS, this.#timeoutMs / 4), over.signal);
+    await pause(Math.min(REACTION_MS, timeoutMs / 4), over.signal);
     return performance.now() - startedAtMs;
   }
 

@@ -13,10 +13,16 @@ export class Events<Values extends { readonly error: unknown }> {
   emit<Name extends keyof Values>(name: Name, value: Values[Name]): void {
     for (const listener of this.#listeners[name] ?? []) {
       try {
-        listener(value);
+        const returned: unknown = listener(value);
+        // Nobody would look at an async listener's promise, and Node ends a process for that.
+        if (returned instanceof Promise) returned.catch((error) => this.#tell(name, error));
       } catch (error) {
-        if (name !== "error") this.emit("error", error);
+        this.#tell(name, error);
       }
     }
+  }
+
+  #tell(name: keyof Values, error: unknown): void {
+    if (name !== "error") this.emit("error", error);
   }
 }

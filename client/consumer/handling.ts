@@ -67,9 +67,9 @@ export class Handling<S extends Schemas> {
         return undefined;
       }
       const { issues } = result;
-      const decision = await this.#decide(() => this.#options.onInvalid?.(issues, message));
       const words = wordsOf(issues);
-      return decision === undefined ? rejectWith(words) : outcomeOf(new Error(words), decision);
+      const ask = () => this.#options.onInvalid?.(issues, message);
+      return this.#decide(new Error(words), ask, () => rejectWith(words));
     } catch (error) {
       return this.#afterError(error, message);
     }
@@ -78,16 +78,23 @@ export class Handling<S extends Schemas> {
   async #afterError(error: unknown, message: Received): Promise<Outcome> {
     // It was asked to stop and did.
     if (message.isAborted && message.signal.reason instanceof StoppedError) return RELEASE;
-    return outcomeOf(error, await this.#decide(() => this.#options.onError?.(error, message)));
+    const ask = () => this.#options.onError?.(error, message);
+    return this.#decide(error, ask, () => outcomeOf(error, undefined));
   }
 
-  async #decide(ask: () => ErrorDecision | Promise<ErrorDecision>): Promise<ErrorDecision> {
+  /** @param otherwise where the user decides nothing, or nothing that can be understood */
+  async #decide(
+    error: unknown,
+    ask: () => ErrorDecision | Promise<ErrorDecision>,
+    otherwise: () => Outcome,
+  ): Promise<Outcome> {
     try {
-      return await ask();
-    } catch (error) {
-      this.#tell(error);
-      return undefined;
+      const decision = await ask();
+      if (decision !== undefined) return outcomeOf(error, decision);
+    } catch (thrown) {
+      this.#tell(thrown);
     }
+    return otherwise();
   }
 }
 

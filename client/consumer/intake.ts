@@ -1,4 +1,4 @@
-import { TooManyError, WeirError } from "../errors.ts";
+import { StoppedError, TooManyError, WeirError } from "../errors.ts";
 import type { GroupClient } from "../group.ts";
 import { backoffMs, pause } from "../pause.ts";
 import type { Batch, Gap, Settled } from "../wire.ts";
@@ -88,7 +88,7 @@ export class Intake implements Keeper {
   #buffer: Received[] = [];
   #mayRecover: boolean;
   #settling = 0;
-  #isStopping = false;
+  readonly #stopping = new AbortController();
   #isChecking = false;
   #gapTold: string | undefined;
   /** Whether the last poll found that there is nothing to hand out. */
@@ -200,7 +200,7 @@ export class Intake implements Keeper {
 
   /** No more polls; what nobody works on yet is given back. */
   beginStop(): void {
-    this.#isStopping = true;
+    this.#stopping.abort();
     void this.#poller.stop();
     this.#releaseBuffered();
     void this.#settlements.send();
@@ -212,12 +212,17 @@ export class Intake implements Keeper {
    * @returns how many messages come again only when their leases end
    */
   async finish(withinMs: number): Promise<{ readonly unsettled: number }> {
+    const tooLate = new StoppedError("stopped", `the consumer stops, and this took more than ${withinMs} ms`);
     const limit = new AbortController();
-    const timer = setTimeout(() => limit.abort(), withinMs);
-    limit.signal.addEventListener("abort", () => this.#poller.abort());
+    limit.signal.addEventListener("abort", () => this.#settlements.stop(tooLate));
+    const timer = setTimeout(() => limit.abort(tooLate), withinMs);
+    // What rides with a poll that does not end needs the other half of the time, to go by itself.
+    const pollTimer = setTimeout(() => this.#poller.abort(tooLate), withinMs / 2);
     try {
-      await this.#poller.stop();
+      await this.#leases.stop();
       for (const message of this.#leases.all()) this.settle(message, RELEASE);
+      void this.#settlements.send();
+      await this.#poller.stop();
       await this.#settleAll(limit.signal);
       const isGone = await this.#leave(limit.signal);
       const { size, unknownReleases } = this.#settlements;
@@ -225,9 +230,13 @@ export class Intake implements Keeper {
       return { unsettled: size + this.#settling + (isGone ? 0 : unknownReleases) };
     } finally {
       clearTimeout(timer);
-      this.#settlements.stop();
-      this.#leases.stop();
+      clearTimeout(pollTimer);
+      this.#settlements.stop(tooLate);
     }
+  }
+
+  get #isStopping(): boolean {
+    return this.#stopping.signal.aborted;
   }
 
   #demand(): Demand {
@@ -263,7 +272,7 @@ export class Intake implements Keeper {
     if (error instanceof TooManyError && error.settled !== undefined) {
       this.#settlements.taken(riding);
       this.#noteSettled(error.settled);
-    } else this.#settlements.putBack(riding);
+    } else this.#settlements.putBack(riding, error);
   }
 
   #receive({ messages, ackWaitMs, pollAfterMs, gap }: Batch, heldSince: Received["heldSince"]): void {
@@ -318,7 +327,7 @@ export class Intake implements Keeper {
       for (let failures = 0; !this.#isStopping; failures++) {
         await this.#leases.extend(this.#buffer.filter((message) => this.#leases.isDoubtful(message)));
         if (!this.#buffer.some((message) => this.#leases.isDoubtful(message))) break;
-        await pause(backoffMs(failures + 1, 200, 5_000));
+        await pause(backoffMs(failures + 1, 200, 5_000), this.#stopping.signal);
       }
     } finally {
       this.#isChecking = false;
@@ -343,8 +352,8 @@ export class Intake implements Keeper {
 
   async #settleAll(signal: AbortSignal): Promise<void> {
     for (let failures = 0; !signal.aborted; failures++) {
-      if (failures > 0) await pause(backoffMs(failures, 100, 2_000), signal);
-      await this.#settlements.send(signal);
+      if (failures > 0) await pause(this.#settlements.pauseMs(100, 2_000), signal);
+      await this.#settlements.send();
       if (this.#settlements.size === 0 && this.#settling === 0) return;
     }
   }
@@ -352,6 +361,8 @@ export class Intake implements Keeper {
   /** @returns whether the consumer's name is gone, and with it all that it held */
   async #leave(signal: AbortSignal): Promise<boolean> {
     if (signal.aborted) return false;
+    // Nobody has heard of it.
+    if (this.counters.polls === 0) return true;
     try {
       if (this.#isGivenName && !(await this.#isEmptyHanded(signal))) return false;
       await this.#group.removeConsumer(this.name, {}, { signal });

@@ -1,5 +1,6 @@
 import { LeaseLostError, ProcessingTimeoutError } from "../errors.ts";
 import type { GroupClient } from "../group.ts";
+import { MAX_TIMER_MS } from "../pause.ts";
 import { elapsedMs, moment } from "./elapsed.ts";
 import type { Received } from "./received.ts";
 import { MAX_LEASES } from "./settlements.ts";
@@ -28,6 +29,7 @@ export class Leases {
   #extending: { readonly messages: ReadonlySet<Received>; readonly done: Promise<void> } | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAtMs = 0;
+  readonly #stop = new AbortController();
 
   constructor(options: LeasesOptions) {
     this.#options = options;
@@ -65,7 +67,7 @@ export class Leases {
   /** It is not extended any more. */
   drop(message: Received): void {
     this.#held.delete(message);
-    if (this.#held.size === 0) this.stop();
+    if (this.#held.size === 0) this.#disarm();
   }
 
   /** Whether its lease may have ended: the process stood still, or a clock was set. */
@@ -81,8 +83,9 @@ export class Leases {
   /** Extends these now. Never two requests at once: the one on its way ends first. */
   async extend(messages: readonly Received[]): Promise<void> {
     while (this.#extending !== undefined) await this.#extending.done;
-    const held = messages.filter((message) => this.#held.has(message)).slice(0, MAX_LEASES);
-    if (held.length === 0) return;
+    // What is done only waits for the extension before this one to be settled.
+    const held = messages.filter((message) => this.#held.has(message) && message.stage !== "done").slice(0, MAX_LEASES);
+    if (held.length === 0 || this.#stop.signal.aborted) return;
     const done = this.#request(held).finally(() => {
       this.#extending = undefined;
       this.#arm();
@@ -91,7 +94,17 @@ export class Leases {
     await done;
   }
 
-  stop(): void {
+  /**
+   * Extends nothing any more, and calls off what is on its way: that comes too late for what is settled meanwhile.
+   * @returns when that is over
+   */
+  stop(): Promise<void> {
+    this.#disarm();
+    this.#stop.abort();
+    return this.#extending?.done ?? Promise.resolve();
+  }
+
+  #disarm(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
@@ -103,7 +116,11 @@ export class Leases {
       const settled = await group.settle(
         { extends: messages.map(({ lease }) => lease) },
         // One that takes longer could end after the leases.
-        { retry: 0, timeoutMs: Math.max(MIN_PAUSE_MS, this.#ackWaitMs / PARTS) },
+        {
+          retry: 0,
+          timeoutMs: Math.min(group.timeoutMs, Math.max(MIN_PAUSE_MS, this.#ackWaitMs / PARTS)),
+          signal: this.#stop.signal,
+        },
       );
       const stale = new Set(settled.stale.map(({ lease }) => lease));
       for (const message of messages) {
@@ -115,7 +132,7 @@ export class Leases {
       }
       extended(settled.extended);
     } catch (error) {
-      failed(error);
+      if (!this.#stop.signal.aborted) failed(error);
     }
   }
 
@@ -131,8 +148,8 @@ export class Leases {
     else this.#arm();
   }
 
-  #isOver({ stage, startedAtMs }: Received): boolean {
-    return stage === "running" && performance.now() - startedAtMs >= this.#options.maxProcessingMs;
+  #isOver(message: Received): boolean {
+    return message.stage === "running" && this.#leftMs(message) <= 0;
   }
 
   /** It stays held: whoever works on it may settle it until its lease has ended. */
@@ -143,22 +160,32 @@ export class Leases {
     message.abort(new ProcessingTimeoutError("processing-timeout", words));
   }
 
-  /** For what is held the longest; soon after an attempt that failed. */
+  /** For what is held the longest, soon after an attempt that failed; or for what nobody may work on any longer. */
   #arm(): void {
-    let oldestMs = 0;
-    for (const message of this.#held) {
-      if (!this.#isOver(message)) oldestMs = Math.max(oldestMs, elapsedMs(message.heldSince));
-    }
     if (this.#held.size === 0) return;
-    this.#armFor(Math.max(this.#refreshMs() - oldestMs, this.#ackWaitMs / RETRY_PARTS, MIN_PAUSE_MS));
+    let oldestMs = 0;
+    let overInMs = Number.POSITIVE_INFINITY;
+    for (const message of this.#held) {
+      if (this.#isOver(message)) continue;
+      oldestMs = Math.max(oldestMs, elapsedMs(message.heldSince));
+      if (message.stage === "running") overInMs = Math.min(overInMs, this.#leftMs(message));
+    }
+    const refreshInMs = Math.max(this.#refreshMs() - oldestMs, this.#ackWaitMs / RETRY_PARTS, MIN_PAUSE_MS);
+    this.#armFor(Math.min(refreshInMs, overInMs));
+  }
+
+  /** How much longer it may be worked on. */
+  #leftMs({ startedAtMs }: Received): number {
+    return startedAtMs + this.#options.maxProcessingMs - performance.now();
   }
 
   #armFor(ms: number): void {
+    if (this.#stop.signal.aborted) return;
     const atMs = performance.now() + ms;
     if (this.#timer !== undefined && this.#timerAtMs <= atMs) return;
     clearTimeout(this.#timer);
     this.#timerAtMs = atMs;
-    this.#timer = setTimeout(() => this.#tick(), ms);
+    this.#timer = setTimeout(() => this.#tick(), Math.min(ms, MAX_TIMER_MS));
   }
 
   /** Not at the same moment as all the others that began together. */

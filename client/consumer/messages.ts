@@ -12,13 +12,10 @@ export interface MessagesOptions extends IntakeOptions {
 /**
  * The messages of a group, one by one, for a loop that settles each by itself. At most `concurrency` of them may be
  * unsettled at once; the next one comes when one of them is settled.
- *
- * @param withinMs how long to give back what is held when the loop ends
  */
 export async function* messagesOf(
   group: GroupClient,
   { signal, onError, ...options }: MessagesOptions,
-  withinMs: number,
 ): AsyncGenerator<ReceivedMessage, void, undefined> {
   let wake: () => void = () => undefined;
   const intake = new Intake(group, options, () => wake());
@@ -38,6 +35,6 @@ export async function* messagesOf(
   } finally {
     signal?.removeEventListener("abort", stop);
     intake.beginStop();
-    await intake.finish(withinMs);
+    await intake.finish(group.timeoutMs);
   }
 }

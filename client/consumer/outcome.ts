@@ -62,9 +62,18 @@ export type ErrorDecision =
   | { readonly ack: true }
   | undefined;
 
+/** Whatever was thrown: not all of it can be made a text. */
+function wordsOf(error: unknown): string {
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return "something without words was thrown";
+  }
+}
+
 /** What becomes of a message whose handler threw. */
 export function outcomeOf(error: unknown, decision: ErrorDecision): Outcome {
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = wordsOf(error);
   if (decision === undefined) {
     if (error instanceof RejectError) return rejectWith(reason);
     return retryIn({ afterMs: error instanceof RetryError ? error.afterMs : undefined, reason });

@@ -1,5 +1,5 @@
 import { AccessError, NotFoundError, WeirError } from "../errors.ts";
-import { backoffMs } from "../pause.ts";
+import { backoffMs, MAX_TIMER_MS } from "../pause.ts";
 import type { Batch } from "../wire.ts";
 
 /** What the poller needs to know of whom it polls for. */
@@ -73,8 +73,8 @@ export class Poller {
   }
 
   /** Calls off the one under way. */
-  abort(): void {
-    this.#abort.abort();
+  abort(reason: unknown): void {
+    this.#abort.abort(reason);
   }
 
   /** @returns undefined: not before something else has happened */
@@ -90,10 +90,13 @@ export class Poller {
     if (this.#timer !== undefined && this.#timerAtMs <= atMs) return;
     clearTimeout(this.#timer);
     this.#timerAtMs = atMs;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.consider();
-    }, atMs - nowMs);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.consider();
+      },
+      Math.min(atMs - nowMs, MAX_TIMER_MS),
+    );
   }
 
   #start(): void {

@@ -1,6 +1,7 @@
 import { InvalidRequestError, WeirError } from "../errors.ts";
 import type { GroupClient } from "../group.ts";
-import { backoffMs } from "../pause.ts";
+import { wasNotLetIn } from "../http.ts";
+import { backoffMs, MAX_TIMER_MS } from "../pause.ts";
 import type { Reject, Retry, Settled, SettleRequest } from "../wire.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -33,6 +34,9 @@ export class Settlements {
   #inFlight = 0;
   #unknownReleases = 0;
   #failures = 0;
+  /** How long Weir wants to be left alone. */
+  #retryAfterMs = 0;
+  readonly #stop = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #group: GroupClient;
   readonly #listener: SettlementsListener;
@@ -82,7 +86,7 @@ export class Settlements {
       case "release":
         this.#releases.push(lease);
     }
-    this.#timer ??= setTimeout(() => this.#sendInTime(), this.#delayMs());
+    this.#arm(this.#delayMs());
   }
 
   /** What a poll takes along: no releases, since a poll is sent again in effect. The caller says what came of it. */
@@ -99,32 +103,41 @@ export class Settlements {
   /** They are settled, or settle nothing any more. */
   taken(riding: Riding): void {
     this.#inFlight -= count(riding);
+    this.#failures = 0;
   }
 
-  /** They may not be settled: the next request has them again. To settle twice does no harm. */
-  putBack({ acks, retries, rejects }: Riding): void {
+  /**
+   * They may not be settled: the next request has them again. To settle twice does no harm.
+   * @param error what the request met
+   */
+  putBack({ acks, retries, rejects }: Riding, error: unknown): void {
     this.#inFlight -= acks.length + retries.length + rejects.length;
     this.#acks.unshift(...acks);
     this.#retries.unshift(...retries);
     this.#rejects.unshift(...rejects);
-    if (this.#waiting > 0) this.#timer ??= setTimeout(() => this.#sendInTime(), this.#delayMs());
+    this.#noteFailure(error);
+    if (this.#waiting > 0) this.#arm(this.pauseMs());
   }
 
-  /**
-   * Sends what waits, by requests of their own, until nothing does or one of them fails.
-   * @param signal gives up
-   */
-  async send(signal?: AbortSignal): Promise<void> {
+  /** How long to wait before the next attempt, after those that failed. */
+  pauseMs(minMs = MIN_BACKOFF_MS, maxMs = MAX_BACKOFF_MS): number {
+    if (this.#failures === 0) return this.#delayMs();
+    return Math.max(backoffMs(this.#failures, minMs, maxMs), this.#retryAfterMs);
+  }
+
+  /** Sends what waits, by requests of their own, until nothing does or one of them fails. */
+  async send(): Promise<void> {
     while (this.#sending !== undefined) await this.#sending;
-    this.#sending = this.#sendAll(signal);
+    this.#sending = this.#sendAll();
     await this.#sending.finally(() => {
       this.#sending = undefined;
     });
   }
 
-  /** Sends no more by itself. */
-  stop(): void {
+  /** Sends nothing any more, and calls off what is on its way. */
+  stop(reason: unknown): void {
     this.#disarm();
+    this.#stop.abort(reason);
   }
 
   #sendInTime(): void {
@@ -132,60 +145,67 @@ export class Settlements {
     void this.send();
   }
 
-  async #sendAll(signal: AbortSignal | undefined): Promise<void> {
+  async #sendAll(): Promise<void> {
     this.#disarm();
-    while (this.#waiting > 0) {
-      const outcomes = await Promise.all([this.#sendSettling(signal), this.#sendReleases(signal)]);
+    while (this.#waiting > 0 && !this.#stop.signal.aborted) {
+      const outcomes = await Promise.all([this.#sendSettling(), this.#sendReleases()]);
       if (outcomes.includes(false)) break;
     }
-    if (this.#waiting === 0 || signal !== undefined) return;
-    const ms = Math.max(this.#delayMs(), backoffMs(this.#failures, MIN_BACKOFF_MS, MAX_BACKOFF_MS));
-    this.#timer ??= setTimeout(() => this.#sendInTime(), ms);
+    if (this.#waiting > 0) this.#arm(this.pauseMs());
   }
 
   /** @returns whether it went well */
-  async #sendSettling(signal: AbortSignal | undefined): Promise<boolean> {
+  async #sendSettling(): Promise<boolean> {
     const riding = this.take();
     if (count(riding) === 0) return true;
     try {
-      await this.#settle(riding, signal);
+      const settled = await this.#settle(riding);
       this.taken(riding);
+      this.#listener.settled(settled);
       return true;
     } catch (error) {
       // What Weir will never take comes again by itself when its lease ends.
       if (error instanceof InvalidRequestError) this.taken(riding);
-      else this.putBack(riding);
-      return this.#fail(error);
+      else this.putBack(riding, error);
+      this.#listener.failed(error);
+      return false;
     }
   }
 
-  async #sendReleases(signal: AbortSignal | undefined): Promise<boolean> {
+  async #sendReleases(): Promise<boolean> {
     const releases = this.#releases.splice(0, MAX_LEASES);
     if (releases.length === 0) return true;
     this.#inFlight += releases.length;
     try {
-      await this.#settle({ releases }, signal);
+      const settled = await this.#settle({ releases });
+      this.#inFlight -= releases.length;
+      this.#listener.settled(settled);
       return true;
     } catch (error) {
-      // Never twice, unless nothing ran: a second one could give back what the same name was handed meanwhile.
-      if (error instanceof WeirError && error.code === "rate-limited") this.#releases.unshift(...releases);
-      else this.#unknownReleases += releases.length;
-      return this.#fail(error);
-    } finally {
       this.#inFlight -= releases.length;
+      // Never twice, unless nothing ran: a second one could give back what the same name was handed meanwhile.
+      if (error instanceof WeirError && wasNotLetIn(error)) this.#releases.unshift(...releases);
+      else this.#unknownReleases += releases.length;
+      this.#noteFailure(error);
+      this.#listener.failed(error);
+      return false;
     }
   }
 
-  async #settle(request: SettleRequest, signal: AbortSignal | undefined): Promise<void> {
-    const settled = await this.#group.settle(request, { signal, retry: 0 });
+  async #settle(request: SettleRequest): Promise<Settled> {
+    const settled = await this.#group.settle(request, { signal: this.#stop.signal, retry: 0 });
     this.#failures = 0;
-    this.#listener.settled(settled);
+    return settled;
   }
 
-  #fail(error: unknown): false {
+  #noteFailure(error: unknown): void {
     this.#failures++;
-    this.#listener.failed(error);
-    return false;
+    this.#retryAfterMs = error instanceof WeirError ? (error.retryAfterMs ?? 0) : 0;
+  }
+
+  #arm(ms: number): void {
+    if (this.#stop.signal.aborted) return;
+    this.#timer ??= setTimeout(() => this.#sendInTime(), Math.min(ms, MAX_TIMER_MS));
   }
 
   #disarm(): void {
