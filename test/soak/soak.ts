@@ -108,20 +108,22 @@ async function runProducer(next: { n: number }): Promise<void> {
     const count = Math.min(PRODUCE_BATCH, MESSAGES - from);
     next.n += count;
     const messages = Array.from({ length: count }, (_, i) => ({ data: { n: from + i, padding: PADDING } }));
-    for (let waitMs = 1; waitMs > 0 && !failed; await sleep(waitMs)) waitMs = await produceOrWaitMs(messages);
+    await produceWhenThereIsRoom(messages);
     produced += count;
   }
 }
 
-/** @returns after how long to try again; 0: they are in the stream */
-async function produceOrWaitMs(messages: readonly NewMessage[]): Promise<number> {
-  try {
-    await stream.produce(messages);
-    return 0;
-  } catch (error) {
-    if (!(error instanceof FullError && error.code === "stream-full")) throw error;
-    refusedFull += 1;
-    return error.retryAfterMs ?? 1_000;
+/** Waits while the stream is full, as long as it says. */
+async function produceWhenThereIsRoom(messages: readonly NewMessage[]): Promise<void> {
+  while (!failed) {
+    try {
+      await stream.produce(messages);
+      return;
+    } catch (error) {
+      if (!(error instanceof FullError && error.code === "stream-full")) throw error;
+      refusedFull += 1;
+      await sleep(error.retryAfterMs ?? 1_000);
+    }
   }
 }
 
