@@ -7,7 +7,8 @@ export type WeirErrorCode =
   | "unexpected-answer"
   | "lease-lost"
   | "processing-timeout"
-  | "stopped";
+  | "stopped"
+  | "closed";
 
 export interface WeirErrorOptions {
   /** The HTTP status; 0: there was no answer. */

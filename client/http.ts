@@ -366,8 +366,9 @@ function parse(text: string): Parsed | undefined {
   }
 }
 
-function isProblem(value: unknown): value is Problem {
-  return typeof value === "object" && value !== null && "code" in value && typeof value.code === "string";
+/** Others answer problems too, with a `code` and `errors` of their own making or without. */
+function isProblem(value: Partial<Problem> | null | undefined): value is Problem {
+  return typeof value?.code === "string" && (value.errors === undefined || Array.isArray(value.errors));
 }
 
 /** Without anything of its body, which may hold what was sent. */
@@ -408,8 +409,10 @@ function waitMs({ retryAfterMs: asked }: WeirError, number: number): number {
   return asked === undefined ? ms : Math.max(ms, asked * (1 + Math.random() / 5));
 }
 
-/** fetch says only "fetch failed"; why is in its cause. */
+/** fetch says only "fetch failed"; why is in its cause, of which that of several addresses has a code alone. */
 function wordsOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error && error.cause.message !== "" ? error.cause.message : error.message;
+  const { cause } = error;
+  if (!(cause instanceof Error)) return error.message;
+  return cause.message || ("code" in cause ? String(cause.code) : error.message);
 }

@@ -17,6 +17,7 @@ export { GroupClient } from "./group.ts";
 export type { Attempt, CallOptions, ClientOptions, Fetch, FetchAnswer, FetchInit } from "./http.ts";
 export { Pages, steps } from "./pages.ts";
 export type { ProduceBodyOptions, ProduceOptions } from "./produce.ts";
+export { type CloseOptions, Producer, type ProducerOptions, type SendOptions } from "./producer.ts";
 export { StreamClient } from "./stream.ts";
 export { WebhookClient } from "./webhook.ts";
 export type * from "./wire.ts";

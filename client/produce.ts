@@ -1,7 +1,7 @@
 import { InvalidRequestError, OutcomeUnknownError, PayloadTooLargeError, WeirError } from "./errors.ts";
 import { EVENT_BATCH_TYPE } from "./events.ts";
 import { type Call, type CallOptions, type Http, wasNotLetIn } from "./http.ts";
-import type { CloudEvent, NewMessage, ProduceAnswer, ProduceRequest, Stream } from "./wire.ts";
+import type { CloudEvent, NewMessage, ProduceAnswer, ProduceQuery, ProduceRequest, Stream } from "./wire.ts";
 
 /** The most messages that a request may hold. */
 export const MAX_MESSAGES = 1_000;
@@ -20,12 +20,8 @@ export interface ProduceOptions extends CallOptions {
   readonly traceparent?: string | undefined;
 }
 
-export interface ProduceBodyOptions extends Omit<ProduceOptions, "traceparent"> {
+export interface ProduceBodyOptions extends Omit<ProduceOptions, "traceparent">, ProduceQuery {
   readonly contentType: string;
-  /** The `type` of a message whose payload the body is. */
-  readonly type?: string | undefined;
-  /** The `key` of a message whose payload the body is. */
-  readonly key?: string | undefined;
   /** Further headers, such as `ce-…` of a CloudEvent in binary mode. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
@@ -161,8 +157,13 @@ function checkSize(content: string | Uint8Array): void {
 }
 
 function withTrace(messages: readonly NewMessage[], traceparent: string | undefined): readonly NewMessage[] {
-  if (traceparent === undefined) return messages;
-  return messages.map((message) => ({ ...message, attributes: { traceparent, ...message.attributes } }));
+  return traceparent === undefined ? messages : messages.map((message) => traced(message, traceparent));
+}
+
+/** @param traceparent undefined: the message as it is */
+export function traced(message: NewMessage, traceparent: string | undefined): NewMessage {
+  if (traceparent === undefined) return message;
+  return { ...message, attributes: { traceparent, ...message.attributes } };
 }
 
 function isList<One extends object>(given: One | readonly One[]): given is readonly One[] {

@@ -193,6 +193,14 @@ export interface ProduceRequest {
   readonly messages: readonly NewMessage[];
 }
 
+/** Only where the body is the payload of one message. */
+export interface ProduceQuery {
+  /** The message's `type`. */
+  readonly type?: string | undefined;
+  /** The message's `key`. */
+  readonly key?: string | undefined;
+}
+
 export interface ProduceAnswer {
   /** In the order of the messages; of one that is appended later its scheduled id. */
   readonly ids: readonly string[];

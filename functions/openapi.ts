@@ -1,7 +1,7 @@
 import * as z from "zod";
 import samples from "./docs/samples.json" with { type: "json" };
 import { type EndpointAnswer, permissionOf, type Route, scopesOf } from "./http/endpoint.ts";
-import { ERROR_CODES, type ProblemCode } from "./http/errors.ts";
+import { ERROR_CODES, isProblemCode, type ProblemCode } from "./http/errors.ts";
 import { once } from "./http/once.ts";
 import { settledSchema } from "./http/settled-schema.ts";
 
@@ -69,14 +69,15 @@ const HOST_ERRORS: readonly ProblemCode[] = ["internal-error", "misconfigured", 
 
 const BODY_ERRORS: readonly ProblemCode[] = ["payload-too-large", "unsupported-media-type"];
 
-const problemSchema = once(() =>
+/** The body of an error answer. */
+export const problemSchema = once(() =>
   z
     .object({
       type: z.string(),
       title: z.string(),
       status: z.int(),
       detail: z.string(),
-      code: z.enum(Object.keys(ERROR_CODES)),
+      code: z.enum(Object.keys(ERROR_CODES).filter(isProblemCode)),
       errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
       settled: settledSchema().optional().meta({ description: "What a consume or settle settled all the same" }),
     })

@@ -22,6 +22,7 @@ export type Watched = Partial<Record<"server" | "redis" | "endpoint", number>>;
 export type Job = { redisPort: number; durationMs: number; shape: Shape; watched: Watched } & (
   | { kind: "weir-produce"; target: Target }
   | { kind: "weir-consume"; target: Target; settleApart: boolean; batches?: number }
+  | { kind: "client-consume"; target: Target }
   | { kind: "raw-produce"; how: "pipeline" | "script" | "demo" }
   | { kind: "raw-consume"; how: "read-then-ack" | "ack-and-read" | "demo" }
   | { kind: "bullmq-produce" }

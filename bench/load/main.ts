@@ -1,6 +1,7 @@
 // The load generator: a process of its own, so that nothing else is done in it while it measures.
 import { answerParent } from "../rpc.ts";
 import { bullmqConsume, bullmqProduce } from "./bullmq.ts";
+import { clientConsume } from "./client.ts";
 import { endToEnd } from "./end-to-end.ts";
 import { growth } from "./growth.ts";
 import type { Job, Sample } from "./job.ts";
@@ -15,6 +16,8 @@ function run(job: Job): Promise<Sample> {
       return weirProduce(job);
     case "weir-consume":
       return weirConsume(job);
+    case "client-consume":
+      return clientConsume(job);
     case "raw-produce":
       return rawProduce(job);
     case "raw-consume":

@@ -2,6 +2,7 @@
 import {
   BULLMQ,
   BULLMQ_100,
+  CLIENT,
   CORE,
   nameOf,
   type Operation,
@@ -53,6 +54,11 @@ export function compareWithAims(results: Omit<Results, "aims">): Aim[] {
       about: "against BullMQ, matched batches in flight (its better concurrency)",
       aim: "5",
       measured: both(...bullmq("produce"), ...bullmq("consume")),
+    },
+    {
+      about: "the client's Consumer with an empty handler / the hand-written loop, batch 100, 16 connections, Node",
+      aim: "0.9",
+      measured: ratio("consume", `${NODE}${CLIENT}`, NODE),
     },
     {
       about: "one pipeline per batch against read-then-ack, 20 ms to Redis",

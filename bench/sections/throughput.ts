@@ -146,10 +146,19 @@ function cellsFor(stack: Stack, { quick }: Options): Cell[] {
   return [...weir, ...consumers, ...peers.filter(({ system }) => !quick || AIMED_AT.includes(system))];
 }
 
+/** What a system's name ends in where messages are consumed by `weir-client`. */
+export const CLIENT = ", by the client's Consumer";
+
 function weirCells(server: Server, shape: Shape): Cell[] {
   const { target, runtime, version } = server;
   const system = `Weir ${runtime}${version.label}`;
+  // The hand-written loop is what the client is measured against.
+  const isClients = shape.batch === 100 && shape.connections <= 16 && shape.payload === "200 B";
+  const client: Cell[] = isClients
+    ? [{ operation: "consume", system: `${system}${CLIENT}`, shape, server, job: { kind: "client-consume", target } }]
+    : [];
   return [
+    ...client,
     { operation: "produce", system, shape, server, job: { kind: "weir-produce", target } },
     { operation: "consume", system, shape, server, job: { kind: "weir-consume", target, settleApart: false } },
   ];

@@ -130,7 +130,8 @@ export class Intake implements Keeper {
       Math.min(ackDelayMs, this.#leases.ackWaitMs / 4),
     );
     this.#poller = new Poller({
-      worthwhileRoom: Math.max(1, Math.ceil(this.#capacity / 2)),
+      // Without a buffer those that finish together are waited for a moment: a poll for each of them would cost more.
+      worthwhileRoom: prefetch === 0 ? this.#capacity : Math.ceil(this.#capacity / 2),
       demand: () => this.#demand(),
       poll: (room, pollState, signal) => this.#poll(room, pollState, signal),
       failed,

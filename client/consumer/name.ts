@@ -1,8 +1,4 @@
-/** What this needs of Node, Bun and Deno; elsewhere there is none of it. */
-interface Process {
-  readonly pid?: number;
-  getBuiltinModule?(name: "node:os"): { hostname(): string } | undefined;
-}
+import { runtimeProcess } from "./process.ts";
 
 const LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -16,14 +12,14 @@ export function consumerName(group: string): string {
 }
 
 function place(): string[] {
-  const { process }: { process?: Process } = globalThis;
-  const host = hostname(process);
-  return [host, process?.pid].flatMap((part) => (part === undefined || part === "" ? [] : [String(part)]));
+  return [hostname(), runtimeProcess()?.pid].flatMap((part) =>
+    part === undefined || part === "" ? [] : [String(part)],
+  );
 }
 
-function hostname(process: Process | undefined): string | undefined {
+function hostname(): string | undefined {
   try {
-    const name = process?.getBuiltinModule?.("node:os")?.hostname();
+    const name = runtimeProcess()?.getBuiltinModule?.("node:os")?.hostname();
     return name?.replaceAll(/[^A-Za-z0-9._:-]/g, "-").slice(0, 40);
   } catch {
     // Deno asks for a permission: the name is better off without the machine than the consumer without a name.

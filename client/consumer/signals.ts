@@ -1,10 +1,5 @@
 import type { StopOptions, Stopped } from "./consumer.ts";
-
-/** What this needs of Node, Bun and Deno. */
-interface Process {
-  on(signal: string, listener: () => void): unknown;
-  off(signal: string, listener: () => void): unknown;
-}
+import { runtimeProcess } from "./process.ts";
 
 interface Stoppable {
   stop(options?: StopOptions): Promise<Stopped>;
@@ -27,17 +22,17 @@ export async function stopOnSignals(
   consumers: Stoppable | readonly Stoppable[],
   options: StopOptions = {},
 ): Promise<readonly Stopped[]> {
-  const { process }: { process?: Process } = globalThis;
-  if (typeof process?.on !== "function") throw new TypeError("expected a runtime with signals, such as Node");
+  const process = runtimeProcess();
+  if (process?.on === undefined) throw new TypeError("expected a runtime with signals, such as Node");
   const all: readonly Stoppable[] = isList(consumers) ? consumers : [consumers];
   return new Promise((resolve) => {
     const stop = () => {
       void Promise.all(all.map((consumer) => consumer.stop(options))).then((stopped) => {
-        for (const signal of SIGNALS) process.off(signal, stop);
+        for (const signal of SIGNALS) process.off?.(signal, stop);
         resolve(stopped);
       });
     };
-    for (const signal of SIGNALS) process.on(signal, stop);
+    for (const signal of SIGNALS) process.on?.(signal, stop);
   });
 }
 

@@ -5,13 +5,17 @@ import { authorize } from "./auth.ts";
 import { mediaTypeOf, parseJson, readText } from "./body.ts";
 import type { ProblemCode } from "./errors.ts";
 import { once } from "./once.ts";
+import type { AnswersAsOnWire, BodyAsOnWire, OperationId, QueryAsOnWire } from "./operations.ts";
 import { type Permission, scopesFor } from "./permissions.ts";
 import { type Checked, check, checkBody, checkQuery, invalidRequest } from "./validate.ts";
 
+/** By media type. */
+type BodySchemas = Readonly<Record<string, z.ZodType>>;
+
 /** How a route reads its body, and how that is documented. */
-export interface BodyReader<Value> {
+export interface BodyReader<Value, Schemas extends BodySchemas = BodySchemas> {
   /** Media types and schemas for the documentation; none for a route without a body. */
-  readonly content: Readonly<Record<string, { readonly schema: z.ZodType }>>;
+  readonly content: { readonly [MediaType in keyof Schemas]: { readonly schema: Schemas[MediaType] } };
   /** What a body is limited to, in words, for the documentation. */
   readonly limits: string;
   read(request: Request): Promise<Checked<Value>>;
@@ -31,7 +35,12 @@ export interface Place {
 }
 
 /** What a route takes, as schemas that check the request and document it, and what it answers. */
-export interface Endpoint<Params extends z.ZodObject, Query extends z.ZodObject, Body> {
+export interface Endpoint<
+  Params extends z.ZodObject = z.ZodObject,
+  Query extends z.ZodObject = z.ZodObject,
+  Body = BodyReader<unknown>,
+  Answers = Readonly<Record<number, unknown>>,
+> {
   /** The route's name in generated clients. */
   readonly operationId: string;
   readonly tag: string;
@@ -42,8 +51,8 @@ export interface Endpoint<Params extends z.ZodObject, Query extends z.ZodObject,
   readonly query: Query;
   /** Headers that the handler reads and checks. */
   readonly headers?: z.ZodObject;
-  readonly body: BodyReader<Body>;
-  readonly answers: Readonly<Record<number, EndpointAnswer>>;
+  readonly body: Body;
+  readonly answers: { readonly [Status in keyof Answers]: EndpointAnswer<Answers[Status]> };
   /** Codes of the errors that this route may answer, besides those that any may. */
   readonly errors: readonly ProblemCode[];
   /**
@@ -53,9 +62,9 @@ export interface Endpoint<Params extends z.ZodObject, Query extends z.ZodObject,
   readonly repeat?: string | ((headers: Headers) => string);
 }
 
-export interface EndpointAnswer {
+export interface EndpointAnswer<Answer = unknown> {
   readonly description: string;
-  readonly schema?: z.ZodType;
+  readonly schema?: z.ZodType<Answer>;
   /** `application/json` unless it says so. */
   readonly mediaType?: string;
   /** Others that it may have instead, where the `Accept` header asks for one. */
@@ -63,6 +72,21 @@ export interface EndpointAnswer {
   /** Headers that it may have, with what they say. */
   readonly headers?: Readonly<Record<string, string>>;
 }
+
+/** An endpoint whose schemas are the same as the wire's types of that operation. */
+type OnWire<
+  Id extends OperationId,
+  Params extends z.ZodObject,
+  Query extends z.ZodObject,
+  Body,
+  Schemas extends BodySchemas,
+  Answers,
+> = Endpoint<Params, Query, BodyReader<Body, Schemas>, Answers> & {
+  readonly operationId: Id;
+  readonly query: QueryAsOnWire<Id, Query>;
+  readonly body: BodyAsOnWire<Id, Schemas>;
+  readonly answers: AnswersAsOnWire<Id, Answers>;
+};
 
 /** What a handler is given. */
 export interface EndpointInput<Params, Query, Body> {
@@ -77,7 +101,7 @@ type Handler<Input> = (input: Input) => Promise<Response> | Response;
 
 /** A route as the app serves it and as the API document describes it. */
 export interface Route extends Place {
-  endpoint(): Endpoint<z.ZodObject, z.ZodObject, unknown>;
+  endpoint(): Endpoint;
   handle(c: AppContext): Promise<Response>;
 }
 
@@ -85,9 +109,16 @@ export interface Route extends Place {
  * A route: the caller is authorized, the parts of the request are checked, then the handler runs.
  * @param describe makes the schemas, at the first request or for the document
  */
-export function route<Params extends z.ZodObject, Query extends z.ZodObject, Body>(
+export function route<
+  Id extends OperationId,
+  Params extends z.ZodObject,
+  Query extends z.ZodObject,
+  Body,
+  Schemas extends BodySchemas,
+  Answers,
+>(
   place: Place,
-  describe: () => Endpoint<Params, Query, Body>,
+  describe: () => OnWire<Id, Params, Query, Body, Schemas, Answers>,
   handler: Handler<EndpointInput<z.output<Params>, z.output<Query>, Body>>,
 ): Route {
   const endpoint = once(describe);
@@ -116,9 +147,16 @@ export function route<Params extends z.ZodObject, Query extends z.ZodObject, Bod
 type StreamParams = z.ZodObject & z.ZodType<{ stream: string }>;
 
 /** A route below a stream, whose handler is given that stream. It need not exist. */
-export function streamRoute<Params extends StreamParams, Query extends z.ZodObject, Body>(
+export function streamRoute<
+  Id extends OperationId,
+  Params extends StreamParams,
+  Query extends z.ZodObject,
+  Body,
+  Schemas extends BodySchemas,
+  Answers,
+>(
   place: Place,
-  describe: () => Endpoint<Params, Query, Body>,
+  describe: () => OnWire<Id, Params, Query, Body, Schemas, Answers>,
   handler: Handler<EndpointInput<z.output<Params>, z.output<Query>, Body> & { readonly stream: EventStream }>,
 ): Route {
   return route(place, describe, (input) => {
@@ -144,7 +182,11 @@ export function scopesOf(place: Place): readonly string[] {
 export const nothing = z.strictObject({});
 
 /** For routes without a body; one that comes is not read. */
-export const noBody: BodyReader<undefined> = { content: {}, limits: "", read: async () => ({ value: undefined }) };
+export const noBody: BodyReader<undefined, Readonly<Record<never, never>>> = {
+  content: {},
+  limits: "",
+  read: async () => ({ value: undefined }),
+};
 
 /** Settings, ids, scopes: 1,000 ids of the longest kind with white space between take 50 KB. */
 const JSON_BODY_BYTES = 64 * 1024;
@@ -155,7 +197,7 @@ const JSON_BODY_PARTS = 10_000;
 export function jsonBody<Schema extends z.ZodType>(
   schema: Schema,
   maxBytes = JSON_BODY_BYTES,
-): BodyReader<z.output<Schema>> {
+): BodyReader<z.output<Schema>, { readonly "application/json": Schema }> {
   return {
     content: { "application/json": { schema } },
     limits: `At most ${inWords(maxBytes)}.`,

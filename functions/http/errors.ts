@@ -1,3 +1,4 @@
+import type * as Wire from "../../client/wire.ts";
 import type { ErrorCode, WeirErrorOptions } from "../../shared/errors.ts";
 
 /** What only a request over HTTP can meet. */
@@ -42,7 +43,11 @@ export const ERROR_CODES: Readonly<Record<ProblemCode, { readonly status: number
   "outcome-unknown": { status: 503, title: "The write may or may not have happened" },
   "stream-full": { status: 507, title: "The stream is full, and a group still needs its oldest message" },
   "redis-full": { status: 507, title: "Redis is out of memory" },
-};
+} satisfies Readonly<Record<Wire.ErrorCode, unknown>>;
+
+export function isProblemCode(name: string): name is ProblemCode {
+  return Object.hasOwn(ERROR_CODES, name);
+}
 
 export interface HttpErrorOptions extends Pick<WeirErrorOptions, "cause" | "retryAfterS"> {
   /** The methods that the path has, for 405. */

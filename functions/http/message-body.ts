@@ -41,7 +41,7 @@ const FORMS: Readonly<Record<string, (text: string) => Checked<readonly NewMessa
 };
 
 /** Reads messages to produce. JSON text is parsed once, and each `data` cut out of it. */
-export const produceBody: BodyReader<ToProduce> = {
+export const produceBody = {
   content: {
     "application/json": { schema: produceSchema() },
     "application/x-ndjson": { schema: newMessageSchema() },
@@ -52,7 +52,7 @@ export const produceBody: BodyReader<ToProduce> = {
   limits:
     `At most ${inWords(MAX_BYTES)}, and ${MAX_PARTS} arrays, objects and members in all. ` +
     `\`data\` has at most ${MAX_LEVELS} levels of arrays and objects. A body of any other media type is the payload of one message.`,
-  async read(request) {
+  async read(request: Request): Promise<Checked<ToProduce>> {
     const kind = kindOf(request);
     const bytes = await readBytes(request, MAX_BYTES);
     const read = FORMS[kind];
@@ -61,7 +61,7 @@ export const produceBody: BodyReader<ToProduce> = {
     const { payload } = rawData(bytes, request.headers.get("content-type"), MAX_PARTS);
     return { value: { messages: [payload], isPayload: true } };
   },
-};
+} satisfies BodyReader<ToProduce>;
 
 function toProduce(checked: Checked<readonly NewMessage[]>): Checked<ToProduce> {
   return "errors" in checked ? checked : { value: { messages: checked.value, isPayload: false } };

@@ -37,7 +37,8 @@ const membersOf = (value: unknown) => (typeof value === "object" && value !== nu
  */
 const anyAttributes = once(() =>
   z
-    .unknown()
+    // Without a function it takes anything, as unknown() does; its type says what is taken in the end.
+    .custom<Readonly<Record<string, string>>>()
     .refine((value) => !membersOf(value).includes("__proto__"), {
       message: "expected no member named __proto__",
       params: IS_PAYLOAD,

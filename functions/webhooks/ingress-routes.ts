@@ -29,11 +29,7 @@ const ERRORS: readonly ProblemCode[] = [
 ];
 
 /** A route without a token, of whose request only the provider's scheme can tell what is valid. */
-function openRoute(
-  place: Place,
-  describe: () => Endpoint<z.ZodObject, z.ZodObject, undefined>,
-  handle: (c: AppContext) => Promise<Response>,
-): Route {
+function openRoute(place: Place, describe: () => Endpoint, handle: (c: AppContext) => Promise<Response>): Route {
   return { ...place, isPublic: true, endpoint: once(describe), handle };
 }
 

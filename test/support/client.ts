@@ -1,12 +1,20 @@
 import { setImmediate } from "node:timers/promises";
 import { vi } from "vitest";
 import { WeirClient } from "../../client/client.ts";
+import { WeirError } from "../../client/errors.ts";
 import type { ClientOptions, Fetch, FetchAnswer, FetchInit } from "../../client/http.ts";
 import { ROOT_TOKEN, type WorkerUnderTest } from "./worker.ts";
 
 /** A client of the Worker under test, with the root token. */
 export function clientOf(worker: Pick<WorkerUnderTest, "url">, options: Partial<ClientOptions> = {}): WeirClient {
   return new WeirClient({ url: worker.url(), token: ROOT_TOKEN, ...options });
+}
+
+/** The error of the client's that this ends in. */
+export async function errorOf(work: Promise<unknown>): Promise<WeirError> {
+  const ended: unknown = await work.catch((error: unknown) => error);
+  if (ended instanceof WeirError) return ended;
+  throw new Error("expected an error of the client's", { cause: ended });
 }
 
 /** What may become of a request on its way. */

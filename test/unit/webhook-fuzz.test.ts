@@ -181,7 +181,9 @@ describe("whatever was verified", () => {
 
   test("and holds the secret is stored without it", async () => {
     const scheme = schemeOf("microsoft-graph");
-    const visible = fc.string({ unit: "grapheme", minLength: 3, maxLength: 20 });
+    // The secret is taken out wherever it stands, member names too: one of these would take the way to itself along.
+    const isNoName = (text: string) => text !== "value" && text !== "clientState";
+    const visible = fc.string({ unit: "grapheme", minLength: 3, maxLength: 20 }).filter(isNoName);
     await fc.assert(
       fc.asyncProperty(visible, fc.jsonValue(), async (secret, other) => {
         const units = Array.from({ length: secret.length }, (_, at) => secret.charCodeAt(at));
