@@ -26,7 +26,7 @@ const POLLING_PART = 0.75;
  * Consumes until nothing is left or the budget is over, settles, and leaves: for cron triggers.
  *
  * @returns what was done
- * @throws the first error that a poll met, where nothing was consumed at all
+ * @throws the first error, where no poll was answered: it is tried again until polls may not begin any more
  * @example
  * export default {
  *   async scheduled(_, env) {
@@ -55,6 +55,6 @@ export async function consumeOnce<S extends Schemas = NoSchemas>(
   const drained = consumer.isDrained;
   const { unsettled } = await consumer.stop({ graceMs: budgetMs * (1 - POLLING_PART) });
   const { counters } = consumer;
-  if (failure !== undefined && counters.received === 0 && counters.polls === counters.errors) throw failure.error;
+  if (failure !== undefined && counters.received === 0 && counters.emptyPolls === 0) throw failure.error;
   return { ...counters, drained, unsettled };
 }
