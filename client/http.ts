@@ -96,8 +96,6 @@ export interface Answer<Body> {
   readonly status: number;
   readonly headers: FetchAnswer["headers"];
   readonly body: Body;
-  /** Whether an attempt before this one may have done it already. */
-  readonly isRepeat: boolean;
 }
 
 const DEFAULT_TIMEOUT_MS = 15_000;
@@ -136,18 +134,16 @@ export class Http {
     const timeoutMs = atLeast(1, "timeoutMs", options.timeoutMs ?? this.timeoutMs);
     const request = requestOf(call, this.#url);
     let failed: WeirError | undefined;
-    let mayBeDone = false;
     let freshTokens = 0;
     for (let number = 1; ; number++) {
       const outcome = await this.#attempt<Body>(request, { ...options, timeoutMs }, number, failed);
-      if (!(outcome instanceof WeirError)) return { ...outcome, isRepeat: mayBeDone };
+      if (!(outcome instanceof WeirError)) return outcome;
       failed = outcome;
       // A token of a function may have ended on its way.
       const isOldToken = failed.code === "unauthenticated" && typeof this.#token === "function" && freshTokens++ === 0;
       if (number > repeats || !(isOldToken || isWorthRepeating(failed, call))) throw failed;
-      mayBeDone ||= !wasNotLetIn(failed);
+      // The next attempt throws where the signal ended it.
       if (!isOldToken) await pause(waitMs(failed, number), options.signal);
-      options.signal?.throwIfAborted();
     }
   }
 
@@ -156,12 +152,11 @@ export class Http {
     options: AttemptOptions,
     number: number,
     failed: WeirError | undefined,
-  ): Promise<Omit<Answer<Body>, "isRepeat"> | WeirError> {
+  ): Promise<Answer<Body> | WeirError> {
     try {
       if (failed !== undefined) await request.call.beforeRepeat?.(failed, options);
       return await this.#exchange<Body>(request, options, number);
     } catch (error) {
-      options.signal?.throwIfAborted();
       if (error instanceof WeirError) return error;
       throw error;
     }
@@ -335,7 +330,7 @@ function readAnswer<Body>(
   text: string,
   { call, what }: ReadyRequest,
   noAnswer: (why: string) => NoAnswerError,
-): Omit<Answer<Body>, "isRepeat"> {
+): Answer<Body> {
   const { status, headers } = answer;
   const isJson = /^application\/(?:[\w.-]+\+)?json\b/.test(headers.get("content-type") ?? "");
   const parsed = isJson ? parse(text) : undefined;

@@ -28,7 +28,7 @@ const GRACE_PART = 0.125;
  * Consumes until nothing is left or the budget is over, settles, and leaves: for cron triggers.
  *
  * @returns what was done
- * @throws the first error that a poll met, where nothing was consumed at all
+ * @throws the first error, where no poll was answered: it is tried again until polls may not begin any more
  * @example
  * export default {
  *   async scheduled(_, env) {

@@ -21,14 +21,18 @@ export class Handling<S extends Schemas> {
       const refused =
         this.#options.schemas === undefined ? undefined : await this.#check(message, this.#options.schemas);
       if (refused !== undefined) return refused;
-      await this.#run([message], async () => {
-        const { handler } = this.#options;
-        if (isChecked<S>(message)) await handler?.(message, message);
-      });
+      const { telemetry } = this.#options;
+      // Nothing is made for it where nobody traces: this is what every message costs.
+      if (telemetry === undefined) await this.#call(message);
+      else await this.#run([message], async () => void (await this.#call(message)));
       return ACK;
     } catch (error) {
       return this.#afterError(error, message);
     }
+  }
+
+  #call(message: Received): unknown {
+    return isChecked<S>(message) ? this.#options.handler?.(message, message) : undefined;
   }
 
   /** @returns one for each message */

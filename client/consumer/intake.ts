@@ -1,4 +1,4 @@
-import { StoppedError, TooManyError, WeirError } from "../errors.ts";
+import { NotFoundError, StoppedError, TooManyError } from "../errors.ts";
 import type { GroupClient } from "../group.ts";
 import { backoffMs, pause } from "../pause.ts";
 import type { Batch, Gap, Settled } from "../wire.ts";
@@ -130,7 +130,8 @@ export class Intake implements Keeper {
       Math.min(ackDelayMs, this.#leases.ackWaitMs / 4),
     );
     this.#poller = new Poller({
-      worthwhileRoom: Math.max(1, Math.ceil(this.#capacity / 2)),
+      // Without a buffer those that finish together are waited for a moment: a poll for each of them would cost more.
+      worthwhileRoom: prefetch === 0 ? this.#capacity : Math.ceil(this.#capacity / 2),
       demand: () => this.#demand(),
       poll: (room, pollState, signal) => this.#poll(room, pollState, signal),
       failed,
@@ -367,8 +368,8 @@ export class Intake implements Keeper {
       await this.#group.removeConsumer(this.name, {}, { signal });
       return true;
     } catch (error) {
-      const isGone = error instanceof WeirError && error.code === "unknown-consumer";
-      // A name that never got anything is not known.
+      // A name that never got anything is not known; nor is one of a group that was deleted.
+      const isGone = error instanceof NotFoundError;
       if (!isGone) this.#fail(error);
       return isGone;
     }

@@ -6,9 +6,11 @@ export type Schemas = Readonly<Record<string, StandardSchemaV1>>;
 /** Without schemas `data` is unknown. */
 export type NoSchemas = Readonly<Record<never, never>>;
 
-/** A `type` for which there is no schema. It compares to none that has one. */
-export type OtherType = (string & { readonly [other]: true }) | null;
-declare const other: unique symbol;
+/**
+ * A `type` for which there is no schema: any text, told from those that have one by a text that nobody uses. (`string` would
+ * be comparable to every name, however it is branded, and no comparison would narrow.)
+ */
+export type OtherType = "(a type without a schema)" | null;
 
 /** A message whose `data` is typed by its `type`: `if (message.type === "order.paid") message.data.total`. */
 export type MessageOf<S extends Schemas> = [keyof S] extends [never]

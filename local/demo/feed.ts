@@ -1,11 +1,10 @@
 // The producer: GitHub, as far as Weir can tell. Each payload is posted by itself, signed, under a delivery id of its own.
 
 import { sign } from "@octokit/webhooks-methods";
+import type { StreamClient } from "../../client/index.ts";
 import type { Progress } from "../progress.ts";
-import type { StreamApi } from "./api.ts";
-import { Problem } from "./http.ts";
 import { deliveryOf, type Tally } from "./tally.ts";
-import type { Webhook, WebhookApi } from "./webhook-api.ts";
+import { Refused, type Webhook, type WebhookApi } from "./webhook-api.ts";
 
 /** GitHub does not wait for one answer before it posts the next webhook. */
 const AT_ONCE = 16;
@@ -17,23 +16,25 @@ const AT_ONCE = 16;
  */
 export async function feed(
   hooks: WebhookApi,
-  api: StreamApi,
+  stream: StreamClient,
   webhooks: readonly Webhook[],
   tally: Tally,
   progress: Progress,
+  signal: AbortSignal,
 ): Promise<void> {
-  const counted = hooks.countedBy(tally.producing);
   for (let from = 0; from < webhooks.length; from += AT_ONCE) {
     await Promise.all(
-      webhooks.slice(from, from + AT_ONCE).map(async (one) => counted.post(one, await signature(hooks, one))),
+      webhooks
+        .slice(from, from + AT_ONCE)
+        .map(async (one) => hooks.post(one, await signature(hooks, one), tally.producing)),
     );
   }
   const [first] = webhooks;
   if (first !== undefined) {
     await tamper(hooks, first, progress);
-    await repeat(hooks, api, first, progress);
+    await repeat(hooks, stream, first, progress, signal);
   }
-  const messages = await api.messages();
+  const messages = await stream.messages({}, { signal }).toArray();
   if (messages.length !== webhooks.length) {
     throw new Error(`posted ${webhooks.length} webhooks, the stream holds ${messages.length} messages`);
   }
@@ -51,7 +52,7 @@ async function tamper(hooks: WebhookApi, webhook: Webhook, progress: Progress): 
   const refused = await hooks.post(other, await signature(hooks, webhook)).then(
     () => "taken",
     (error: unknown) => {
-      if (error instanceof Problem) return error.code;
+      if (error instanceof Refused) return error.code;
       throw error;
     },
   );
@@ -60,9 +61,16 @@ async function tamper(hooks: WebhookApi, webhook: Webhook, progress: Progress): 
 }
 
 /** As GitHub does when it never saw the answer, or when somebody clicks "Redeliver". */
-async function repeat(hooks: WebhookApi, api: StreamApi, webhook: Webhook, progress: Progress): Promise<void> {
-  const before = await api.length();
+async function repeat(
+  hooks: WebhookApi,
+  stream: StreamClient,
+  webhook: Webhook,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<void> {
+  const before = await stream.get({ signal });
   await hooks.post(webhook, await signature(hooks, webhook));
-  if ((await api.length()) !== before) throw new Error("a webhook that came again was appended again");
+  const after = await stream.get({ signal });
+  if (after.length !== before.length) throw new Error("a webhook that came again was appended again");
   progress.say("posted one again: the same answer, nothing appended");
 }

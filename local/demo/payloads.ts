@@ -2,8 +2,11 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { asList, asObject, asText } from "./json.ts";
+import * as z from "zod";
 import type { Webhook } from "./webhook-api.ts";
+
+/** What the package holds. */
+const Events = z.array(z.object({ name: z.string(), examples: z.array(z.unknown()) }));
 
 /**
  * Every payload of the package as GitHub would post it, in the package's order.
@@ -12,14 +15,10 @@ import type { Webhook } from "./webhook-api.ts";
  */
 export async function githubWebhooks(): Promise<Webhook[]> {
   const file = fileURLToPath(import.meta.resolve("@octokit/webhooks-examples"));
-  const events = asList(JSON.parse(await readFile(file, "utf8")), "the package's content");
-  return events.flatMap((value) => {
-    const { name, examples } = asObject(value, "an event");
-    const event = asText(name, "an event's name");
-    return asList(examples, `the examples of ${event}`).map((payload) => {
-      return { event, delivery: randomUUID(), body: JSON.stringify(payload) };
-    });
-  });
+  const events = Events.parse(JSON.parse(await readFile(file, "utf8")));
+  return events.flatMap(({ name: event, examples }) =>
+    examples.map((payload) => ({ event, delivery: randomUUID(), body: JSON.stringify(payload) })),
+  );
 }
 
 const LEAST_MAX_MESSAGE_BYTES = 64 * 1024;

@@ -1,10 +1,10 @@
 // What happens in the demo: one stream of webhooks, a group in which all is well and one in which consumers crash.
-
+import { setTimeout as sleep } from "node:timers/promises";
+import type { StreamClient } from "../../client/index.ts";
 import type { Progress } from "../progress.ts";
-import type { StreamApi } from "./api.ts";
-import { crashMidBatch, poisonedBy, restartOnCrash } from "./crash.ts";
+import type { Endpoint } from "./connect.ts";
+import { crashMidBatch, poisonedBy, workAndCrash } from "./crash.ts";
 import { feed } from "./feed.ts";
-import { pause } from "./pause.ts";
 import { type Outcome, reckon, Tally } from "./tally.ts";
 import type { Webhook, WebhookApi } from "./webhook-api.ts";
 import { type Handler, work } from "./worker.ts";
@@ -19,7 +19,8 @@ const DRAIN_TIMEOUT_MS = 60_000;
 
 /** `signal` calls all of it off. */
 export interface Scene {
-  readonly api: StreamApi;
+  readonly endpoint: Endpoint;
+  readonly stream: StreamClient;
   readonly hooks: WebhookApi;
   readonly webhooks: readonly Webhook[];
   readonly progress: Progress;
@@ -40,12 +41,13 @@ export interface Result {
  */
 export async function play(scene: Scene): Promise<Result> {
   const tally = new Tally(MAX_DELIVERIES);
-  await createGroups(scene.api);
+  await createGroups(scene);
   const startedMs = performance.now();
   const finished = new AbortController();
   const consumers = [calmGroup(scene, tally, finished.signal), troubledGroup(scene, tally, finished.signal)];
   try {
-    const done = feed(scene.hooks, scene.api, scene.webhooks, tally, scene.progress).then(() => drained(scene, tally));
+    const { hooks, stream, webhooks, progress, signal } = scene;
+    const done = feed(hooks, stream, webhooks, tally, progress, signal).then(() => drained(scene, tally));
     // Consumers end only when they are told to, or when something went wrong.
     await Promise.race([done, Promise.all(consumers).then(() => done)]);
   } finally {
@@ -57,32 +59,30 @@ export async function play(scene: Scene): Promise<Result> {
 }
 
 /** From the start of the stream: what is produced later is theirs, however late they begin to consume. */
-async function createGroups(api: StreamApi): Promise<void> {
+async function createGroups({ stream, signal }: Scene): Promise<void> {
   for (const [group, maxDeliveries] of Object.entries(MAX_DELIVERIES)) {
-    await api.createGroup(group, { start: "earliest", ackWaitMs: ACK_WAIT_MS, maxDeliveries });
+    await stream.group(group).put({ start: "earliest", ackWaitMs: ACK_WAIT_MS, maxDeliveries }, { signal });
   }
 }
 
 /** One consumer that works. */
-async function calmGroup({ api, signal }: Scene, tally: Tally, finished: AbortSignal): Promise<void> {
-  const group = { group: CALM, tally: tally.group(CALM), finished, signal };
-  await work(api, { ...group, consumer: "only", batchSize: 25, handle: takingMs(2, signal) });
+async function calmGroup({ endpoint, stream, progress }: Scene, tally: Tally, finished: AbortSignal): Promise<void> {
+  const part = { endpoint, stream: stream.name, group: CALM, tally: tally.group(CALM), progress, finished };
+  await work({ ...part, consumer: "only", handle: takingMs(2) });
 }
 
 /** One consumer that dies in the middle of its first batch, then two that share, and that one message kills. */
 async function troubledGroup(scene: Scene, tally: Tally, finished: AbortSignal): Promise<void> {
-  const { api, webhooks, progress, signal } = scene;
-  const group = { group: TROUBLED, batchSize: 10, tally: tally.group(TROUBLED), finished, signal };
-  await crashMidBatch(api, { ...group, consumer: "mortal", keep: 4 }, progress);
-  const handle = poisonedBy(poisonOf(webhooks), takingMs(5, signal));
-  const consumer = (name: string) =>
-    restartOnCrash(`${TROUBLED}/${name}`, () => work(api, { ...group, consumer: name, handle }), progress);
-  await Promise.all([consumer("left"), consumer("right")]);
+  const { webhooks, hooks: _, ...rest } = scene;
+  const part = { ...rest, group: TROUBLED, batchSize: 10, tally: tally.group(TROUBLED), finished };
+  await crashMidBatch({ ...part, consumer: "mortal" }, 4);
+  const handle = poisonedBy(poisonOf(webhooks), takingMs(5));
+  await Promise.all(["left", "right"].map((consumer) => workAndCrash({ ...part, consumer }, handle)));
 }
 
 /** Stands for the work that a real handler would do. */
-function takingMs(ms: number, signal: AbortSignal): Handler {
-  return () => pause(ms, signal);
+function takingMs(ms: number): Handler {
+  return () => sleep(ms);
 }
 
 /** The delivery id of the message that no consumer of the troubled group survives: one from the middle. */
@@ -95,24 +95,26 @@ function poisonIndex(webhooks: readonly Webhook[]): number {
 }
 
 /** Waits until no group has anything left to do, but not for ever: then the result says what is left. */
-async function drained({ api, progress, signal }: Scene, tally: Tally): Promise<void> {
+async function drained({ stream, progress, signal }: Scene, tally: Tally): Promise<void> {
   const deadline = performance.now() + DRAIN_TIMEOUT_MS;
   while (performance.now() < deadline) {
-    const states = await Promise.all(GROUPS.map((group) => api.groupState(group)));
-    progress.status(GROUPS.map((group) => `${group} ${tally.group(group).acknowledgedPayloads.size}`).join(", "));
+    const states = await Promise.all(GROUPS.map((group) => stream.group(group).get({ signal })));
+    progress.status(GROUPS.map((group) => `${group} ${tally.group(group).handledPayloads.size}`).join(", "));
     if (states.every(({ lag, pending, delayed }) => lag === 0 && pending === 0 && delayed === 0)) return;
-    await pause(250, signal);
+    await sleep(250, undefined, { signal });
   }
   progress.say(`not done after ${DRAIN_TIMEOUT_MS / 1_000} s: gave up waiting`);
 }
 
-async function reckonAll({ api, webhooks }: Scene, tally: Tally): Promise<Map<string, Outcome>> {
+async function reckonAll({ stream, webhooks, signal }: Scene, tally: Tally): Promise<Map<string, Outcome>> {
   const poison = [...tally.payloads.keys()][poisonIndex(webhooks)];
   const outcomes = new Map<string, Outcome>();
   for (const group of GROUPS) {
-    const [deadLetters, state] = [await api.deadLetters(group), await api.groupState(group)];
-    const { acknowledgedPayloads } = tally.group(group);
-    outcomes.set(group, reckon(tally.payloads, acknowledgedPayloads, deadLetters, state, poison));
+    const client = stream.group(group);
+    const deadLetters = await client.deadLetters({}, { signal }).toArray();
+    const deadLettered = deadLetters.map(({ message }) => message);
+    const { handledPayloads } = tally.group(group);
+    outcomes.set(group, reckon(tally.payloads, handledPayloads, deadLettered, await client.get({ signal }), poison));
   }
   return outcomes;
 }

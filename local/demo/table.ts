@@ -24,8 +24,8 @@ export function table({ tally, outcomes, durationMs }: Result): string[] {
     "-".repeat(LABEL_WIDTH + COLUMN_WIDTH * (groups.length + 1)),
     row("produced", [String(produced)]),
     row(
-      "acknowledged",
-      ofGroups(({ acknowledged }) => acknowledged.length),
+      "handled",
+      ofGroups(({ handled }) => handled.length),
     ),
     row(
       "  on their last delivery",

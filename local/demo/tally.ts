@@ -1,11 +1,11 @@
 // Who saw what, by id; and the reckoning: whatever was produced must have arrived, in each group.
-import type { DeadLetter, Delivery, GroupState, Message } from "./api.ts";
+import type { Delivery, Group, Message } from "../../client/index.ts";
 import { Usage } from "./usage.ts";
 import type { Webhook } from "./webhook-api.ts";
 
 /** @returns what GitHub names the delivery by that became this message */
 export function deliveryOf({ attributes }: Pick<Message, "attributes">): string {
-  return String(attributes["webhook-id"]);
+  return attributes["webhook-id"] ?? "";
 }
 
 /** What the producer and the consumers of each group have done so far. */
@@ -44,33 +44,34 @@ export class GroupTally {
   readonly usage = new Usage();
   /** Deliveries that were not a message's first one. */
   redelivered = 0;
-  /** Messages that were acknowledged at the last delivery that they are permitted. */
+  /** Messages that were handled at the last delivery that they are permitted. */
   saved = 0;
   /** Payloads as they were handed out, by id. */
-  readonly acknowledgedPayloads = new Map<string, string>();
+  readonly handledPayloads = new Map<string, string>();
   readonly #maxDeliveries: number;
 
   constructor(maxDeliveries: number) {
     this.#maxDeliveries = maxDeliveries;
   }
 
-  delivered(messages: readonly Delivery[]): void {
+  delivered(messages: readonly Pick<Delivery, "deliveries">[]): void {
     this.redelivered += messages.filter(({ deliveries }) => deliveries > 1).length;
   }
 
-  acknowledged(messages: readonly Delivery[]): void {
-    for (const { id, data } of messages) this.acknowledgedPayloads.set(id, JSON.stringify(data));
+  /** Whoever handled it acknowledges it; that it is settled in the end shows in what is pending then. */
+  handled(messages: readonly Pick<Delivery, "id" | "data" | "deliveries">[]): void {
+    for (const { id, data } of messages) this.handledPayloads.set(id, JSON.stringify(data));
     this.saved += messages.filter(({ deliveries }) => deliveries === this.#maxDeliveries).length;
   }
 }
 
 /** How a group came out. Ids in the lists; `leftOver` counts messages, a lag that nobody knows as one. */
 export interface Outcome {
-  readonly acknowledged: readonly string[];
+  readonly handled: readonly string[];
   readonly deadLettered: readonly string[];
   /** Dead letters other than the one that was to be expected. */
   readonly innocent: readonly string[];
-  /** Neither acknowledged nor among the dead letters, or there with another payload than what was produced. */
+  /** Neither handled nor among the dead letters, or there with another payload than what was produced. */
   readonly lost: readonly string[];
   readonly leftOver: number;
 }
@@ -79,22 +80,23 @@ export interface Outcome {
  * Holds what was produced against what became of it in one group.
  *
  * @param produced payloads as JSON text, by id
- * @param acknowledged payloads as handed out, by id
+ * @param handled payloads as handed out, by id
+ * @param deadLettered the messages that its dead letters keep
  * @param poison the id of the message that is expected among the dead letters
  */
 export function reckon(
   produced: ReadonlyMap<string, string>,
-  acknowledged: ReadonlyMap<string, string>,
-  deadLetters: readonly Pick<DeadLetter, "messageId" | "data">[],
-  { lag, pending, delayed }: GroupState,
+  handled: ReadonlyMap<string, string>,
+  deadLettered: readonly Pick<Message, "id" | "data">[],
+  { lag, pending, delayed }: Pick<Group, "lag" | "pending" | "delayed">,
   poison: string | undefined,
 ): Outcome {
-  const dead = new Map(deadLetters.map(({ messageId, data }) => [messageId, JSON.stringify(data)]));
+  const dead = new Map(deadLettered.map(({ id, data }) => [id, JSON.stringify(data)]));
   const arrived = ([id, payload]: readonly [string, string]) =>
-    dead.has(id) ? dead.get(id) === payload : acknowledged.get(id) === payload;
+    dead.has(id) ? dead.get(id) === payload : handled.get(id) === payload;
   return {
-    // Acknowledged too late, after it went to the dead letters: there it is.
-    acknowledged: [...acknowledged.keys()].filter((id) => !dead.has(id)),
+    // Handled too late, after it went to the dead letters: there it is.
+    handled: [...handled.keys()].filter((id) => !dead.has(id)),
     deadLettered: [...dead.keys()],
     innocent: [...dead.keys()].filter((id) => id !== poison),
     lost: [...produced].filter((entry) => !arrived(entry)).map(([id]) => id),

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { freePort } from "../ports.ts";
 import type { Progress } from "../progress.ts";
 import { startStack } from "../stack.ts";
-import type { Endpoint } from "./http.ts";
+import type { Endpoint } from "./connect.ts";
 import { SECRET_NAME } from "./webhook-api.ts";
 
 /** `failed` settles, with what happened, only when an own stack ends too early. */

@@ -1,16 +1,20 @@
-// What requests cost at Redis, as each answer's Server-Timing says: `redis;dur=1.2;desc="3 commands, 1 round trip"`.
+import type { Attempt } from "../../client/index.ts";
 
-/** Sums up what it is shown. */
+/** Sums up what requests cost at Redis. */
 export class Usage {
   requests = 0;
   commands = 0;
   roundTrips = 0;
 
-  /** Counts an answer; one without the header did not touch Redis. */
-  add(headers: Headers): void {
+  /** Counts an answer; one that tells no cost did not touch Redis. */
+  add({
+    status,
+    redisCommands = 0,
+    redisRoundTrips = 0,
+  }: Pick<Attempt, "status" | "redisCommands" | "redisRoundTrips">) {
+    if (status === undefined) return;
     this.requests += 1;
-    const match = /\bredis;.*?desc="(\d+) commands?, (\d+) round trips?"/.exec(headers.get("server-timing") ?? "");
-    this.commands += Number(match?.[1] ?? 0);
-    this.roundTrips += Number(match?.[2] ?? 0);
+    this.commands += redisCommands;
+    this.roundTrips += redisRoundTrips;
   }
 }

@@ -1,5 +1,8 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import {
+  AccessError,
+  FullError,
+  InvalidRequestError,
   NoAnswerError,
   NotFoundError,
   OutcomeUnknownError,
@@ -176,13 +179,13 @@ describe("pauses", () => {
 describe("what does not pass", () => {
   test.each([
     ["413 payload-too-large", problem(413, "payload-too-large"), PayloadTooLargeError],
-    ["507 redis-full", problem(507, "redis-full", { "retry-after": "1" }), undefined],
+    ["507 redis-full", problem(507, "redis-full", { "retry-after": "1" }), FullError],
     ["500 misconfigured", problem(500, "misconfigured"), UnavailableError],
     ["501 not-available", problem(501, "not-available"), UnavailableError],
     ["429 too-many-pending", problem(429, "too-many-pending", { "retry-after": "1" }), TooManyError],
-    ["400 invalid-request", problem(400, "invalid-request"), undefined],
-    ["418 of a later Weir", problem(418, "teapot"), undefined],
-    ["401 with a token that is text", problem(401, "unauthenticated"), undefined],
+    ["400 invalid-request", problem(400, "invalid-request"), InvalidRequestError],
+    ["418 of a later Weir", problem(418, "teapot"), InvalidRequestError],
+    ["401 with a token that is text", problem(401, "unauthenticated"), AccessError],
     ["200 of something else", { status: 200, headers: HTML, body: "<html>" }, UnexpectedAnswerError],
     ["200 without a body", { status: 200 }, UnexpectedAnswerError],
     ["404 of something else", { status: 404, headers: HTML, body: "<html>" }, UnexpectedAnswerError],
@@ -196,6 +199,11 @@ describe("what does not pass", () => {
       UnexpectedAnswerError,
     ],
     [
+      "a problem with a code of another kind",
+      { status: 403, headers: { "content-type": "application/problem+json" }, body: '{"code":403,"status":403}' },
+      UnexpectedAnswerError,
+    ],
+    [
       "a problem that is none",
       { status: 403, headers: { "content-type": "application/problem+json" }, body: "null" },
       UnexpectedAnswerError,
@@ -204,7 +212,7 @@ describe("what does not pass", () => {
     const { run, stream, group, sent } = await over([fault, fault, fault]);
     for (const work of [() => stream.produce({ data: 1 }), () => group.consume({ consumer: "c" })]) {
       const error = await run(() => errorOf(work()));
-      if (Class !== undefined) expect(error).toBeInstanceOf(Class);
+      expect(error).toBeInstanceOf(Class);
       if (typeof fault === "object") expect(error.status).toBe(fault.status);
     }
     expect(sent()).toHaveLength(2);
@@ -399,6 +407,14 @@ describe("a produce", () => {
     await direct.put({ dedupeWindowMs: 1_000 });
     expect(await run(() => stream.produce({ data: 1 }))).toHaveLength(1);
     expect(net.sent.map(({ method }) => method)).toEqual(["POST", "POST", "POST", "POST"]);
+  });
+
+  test("that was refused first has all of its window for the attempts after that", async () => {
+    const limited = problem(429, "rate-limited", { "retry-after": "30" });
+    const { run, direct, stream } = await over([limited, "lost-answer"]);
+    await direct.put({ dedupeWindowMs: 2_000 });
+    expect(await run(() => stream.produce({ data: 1 }))).toHaveLength(1);
+    expect(await stored(direct)).toBe(1);
   });
 
   test("whose last attempt was refused after one that may have stored it is told as unknown", async () => {

@@ -1,5 +1,6 @@
 import { getEventListeners } from "node:events";
 import type { Socket } from "node:net";
+import { setImmediate } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
@@ -164,6 +165,8 @@ describe("a signal", () => {
       const { signal } = controller;
       const work = client().stream("orders").get({ signal });
       const ended = expect(work).rejects.toBe(reason);
+      // A turn, so that a request which fails at once is over, and the pause has begun.
+      await setImmediate();
       await eventually(during, () => vi.getTimerCount() === 1 && getEventListeners(signal, "abort").length === 1);
       controller.abort(reason);
       await ended;

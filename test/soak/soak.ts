@@ -1,24 +1,25 @@
-// A soak: many messages through produce, consume with failures, sweep and trim, on a Redis of its own. Every message must
-// end acknowledged or dead in each group, while Redis and this process stay within bounds. Leases expire by time.
+// A soak: many messages through produce, consume with failures, sweep and trim, by clients of a server of its own, on a Redis
+// of its own. Some answers get lost on their way. Every message must be appended once and end acknowledged or dead in each
+// group, while Redis and this process stay within bounds. Leases expire by time.
 //   MESSAGES=200000 node test/soak/soak.ts
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type ConsumeRequest,
+  type Delivery,
+  FullError,
+  type GroupClient,
+  type NewMessage,
+  WeirClient,
+} from "../../client/index.ts";
+import { startServer } from "../../functions/server/server.ts";
 import { startRedis } from "../../local/redis.ts";
-import { runReaper } from "../../scheduled/reaper.ts";
-import { WeirError } from "../../shared/errors.ts";
-import { RedisClock } from "../../shared/redis/clock.ts";
 import { Redis } from "../../shared/redis/redis.ts";
 import { TcpConnection } from "../../shared/redis/tcp.ts";
-import { type ConsumeRequest, consume } from "../../shared/stream/consume.ts";
-import { deleteDeadLetters, listDeadLetters, redrive } from "../../shared/stream/dead-letters.ts";
-import { groupInfo, streamInfo } from "../../shared/stream/inspect.ts";
-import { configureGroup, configureStream } from "../../shared/stream/manage.ts";
-import { produce } from "../../shared/stream/produce.ts";
-import { SettingsCache } from "../../shared/stream/settings-cache.ts";
-import { settle } from "../../shared/stream/settle.ts";
-import { type EventStream, openStream } from "../../shared/stream/stream.ts";
+import { decodeStreamFacts } from "../../shared/redis/xinfo.ts";
+import { openStream } from "../../shared/stream/stream.ts";
 import { Ledger } from "./ledger.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 
@@ -34,7 +35,11 @@ const REAPER_EVERY_MS = 1_000;
 const PROGRESS_EVERY_MS = 5_000;
 const STALLED_AFTER_MS = 60_000;
 const PADDING = "x".repeat(80);
-const NOTHING = { acks: [], retries: [], rejects: [], releases: [], extends: [] };
+/** The part of the answers that get lost: what asked for them is asked again. */
+const LOST_ANSWERS = 0.01;
+/** For half of it a produce may be repeated; what is remembered of each is memory in Redis. */
+const DEDUPE_WINDOW_MS = 30_000;
+const TOKEN = "root-token-of-the-soak";
 
 /** How a group's consumers fail, as probabilities of a batch or of a message. */
 interface Failures {
@@ -52,86 +57,91 @@ const GROUPS: readonly { readonly name: string; readonly consumers: number; read
   { name: "audit", consumers: 2, failures: { crash: 0.005, lateAck: 0, retry: 0, reject: 0 } },
 ];
 
-interface Message {
-  readonly data: { readonly n: number };
-  readonly deliveries: number;
-  readonly lease: string;
-}
-
 if (!Number.isSafeInteger(MESSAGES) || MESSAGES < 1) throw new Error("MESSAGES: expected a whole number above 0");
 
 const dir = await mkdtemp(join(tmpdir(), "weir-soak-"));
-const server = await startRedis({ dir });
-const connections: TcpConnection[] = [];
+const redisServer = await startRedis({ dir });
+const env = { ROOT_TOKEN: TOKEN, REDIS_URL: redisServer.url, KEY_PREFIX: PREFIX, REQUEST_LOG: "off" };
+// Its own reaper never runs: the soak's upkeep does that by hand, to see what each run reports.
+const server = await startServer(env, { host: "127.0.0.1", port: 0, reaperIntervalMs: 86_400_000 });
+/** For what no client sees: what Redis holds. */
+const connection = new TcpConnection({ url: redisServer.url, timeoutMs: 30_000 });
+const redis = new Redis(connection);
 const started = performance.now();
 let produced = 0;
 let refusedFull = 0;
 let reaperRuns = 0;
 let incompleteRuns = 0;
+let requests = 0;
+let lostAnswers = 0;
+let repeats = 0;
 let failed = false;
 
-/** Each party has a connection of its own, as it would in a process of its own. */
-function openOwn(): EventStream {
-  const connection = new TcpConnection({ url: server.url, timeoutMs: 30_000 });
-  connections.push(connection);
-  return openStream(new Redis(connection), PREFIX, "soak");
-}
-
-const stream = openOwn();
+const weir = new WeirClient({
+  url: server.url,
+  token: TOKEN,
+  timeoutMs: 30_000,
+  async fetch(url, init) {
+    const answer = await fetch(url, init);
+    if (Math.random() >= LOST_ANSWERS) return answer;
+    // To its end: what is lost is the answer, not the request.
+    await answer.text();
+    lostAnswers += 1;
+    throw new TypeError("fetch failed", { cause: new Error("the answer got lost") });
+  },
+  onAttempt({ number }) {
+    requests += 1;
+    if (number > 1) repeats += 1;
+  },
+});
+const stream = weir.stream("soak");
 const ledgers = new Map(GROUPS.map(({ name }) => [name, new Ledger(MESSAGES, ACK_WAIT_MS)]));
-const memory = new MemoryWatch(stream.redis);
+const memory = new MemoryWatch(redis);
 
 function isDone(): boolean {
   return failed || (produced === MESSAGES && [...ledgers.values()].every((ledger) => ledger.isComplete));
 }
 
 async function runProducer(next: { n: number }): Promise<void> {
-  const own = openOwn();
-  const cache = new SettingsCache();
   while (next.n < MESSAGES && !failed) {
     const from = next.n;
     const count = Math.min(PRODUCE_BATCH, MESSAGES - from);
     next.n += count;
-    const messages = Array.from({ length: count }, (_, i) => ({ data: `{"n":${from + i},"padding":"${PADDING}"}` }));
-    while (!(await wasTaken(own, messages, cache)) && !failed) await sleep(20);
+    const messages = Array.from({ length: count }, (_, i) => ({ data: { n: from + i, padding: PADDING } }));
+    await produceWhenThereIsRoom(messages);
     produced += count;
   }
 }
 
-async function wasTaken(own: EventStream, messages: readonly { data: string }[], cache: SettingsCache) {
-  try {
-    await produce(own, messages, undefined, cache);
-    return true;
-  } catch (error) {
-    if (!(error instanceof WeirError && error.code === "stream-full")) throw error;
-    refusedFull += 1;
-    return false;
+/** Waits while the stream is full, as long as it says. */
+async function produceWhenThereIsRoom(messages: readonly NewMessage[]): Promise<void> {
+  while (!failed) {
+    try {
+      await stream.produce(messages);
+      return;
+    } catch (error) {
+      if (!(error instanceof FullError && error.code === "stream-full")) throw error;
+      refusedFull += 1;
+      await sleep(error.retryAfterMs ?? 1_000);
+    }
   }
 }
 
 /** A consumer that crashes, retries, rejects and acknowledges late, until every message of its group is done. */
-async function runConsumer(group: string, number: number, failures: Failures, ledger: Ledger): Promise<void> {
-  const own = openOwn();
-  const cache = new SettingsCache();
-  const clock = new RedisClock();
-  let consumer = `${group}-${number}`;
+async function runConsumer(name: string, number: number, failures: Failures, ledger: Ledger): Promise<void> {
+  const group = stream.group(name);
+  let consumer = `${name}-${number}`;
   let generation = 0;
   let request: Partial<ConsumeRequest> = {};
   const late: Promise<void>[] = [];
   while (!isDone()) {
     const sentAtMs = Date.now();
-    const base = { ...NOTHING, consumer, batchSize: CONSUME_BATCH, recover: false };
-    const batch = await consume(
-      own,
-      group,
-      { ...base, ...request },
-      { clock, timeoutMs: 10_000, cache, nowMs: sentAtMs },
-    );
+    const { messages, ...batch } = await group.consume({ consumer, batchSize: CONSUME_BATCH, ...request });
     ledger.acknowledged(request.acks ?? []);
-    const messages = batch.messages.map((text): Message => JSON.parse(text));
     const receivedAtMs = Date.now();
     for (const { data, lease, deliveries } of messages) {
-      ledger.delivered(data.n, { lease, deliveries, sentAtMs, receivedAtMs, isRecovery: request.recover === true });
+      const isRecovery = request.recover === true;
+      ledger.delivered(numberOf(data), { lease, deliveries, sentAtMs, receivedAtMs, isRecovery });
     }
 
     if (messages.length > 0 && Math.random() < failures.crash) {
@@ -140,14 +150,14 @@ async function runConsumer(group: string, number: number, failures: Failures, le
       const keepsName = Math.random() < 0.5;
       if (!keepsName) {
         generation += 1;
-        consumer = `${group}-${number}.${generation}`;
+        consumer = `${name}-${number}.${generation}`;
       }
       request = { recover: keepsName };
       continue;
     }
     request = { ...sort(messages, failures, ledger), pollState: batch.pollState };
     if (messages.length > 0 && Math.random() < failures.lateAck) {
-      late.push(acknowledgeLate(own, group, request.acks ?? [], ledger));
+      late.push(acknowledgeLate(group, request.acks ?? [], ledger));
       request = { ...request, acks: [] };
     }
     if (batch.pollAfterMs > 0) await sleep(Math.min(batch.pollAfterMs, 250));
@@ -156,7 +166,7 @@ async function runConsumer(group: string, number: number, failures: Failures, le
 }
 
 /** Decides what becomes of each message of a batch. */
-function sort(messages: readonly Message[], failures: Failures, ledger: Ledger) {
+function sort(messages: readonly Delivery[], failures: Failures, ledger: Ledger) {
   const lists = {
     acks: [] as string[],
     retries: [] as { lease: string; delayMs: number }[],
@@ -171,44 +181,52 @@ function sort(messages: readonly Message[], failures: Failures, ledger: Ledger) 
       continue;
     }
     // It may be handed out again as soon as that is said.
-    ledger.released(data.n, lease);
+    ledger.released(numberOf(data), lease);
   }
   ledger.retries += lists.retries.length;
   ledger.rejects += lists.rejects.length;
   return lists;
 }
 
-async function acknowledgeLate(own: EventStream, group: string, acks: readonly string[], ledger: Ledger) {
+async function acknowledgeLate(group: GroupClient, acks: readonly string[], ledger: Ledger): Promise<void> {
   await sleep(ACK_WAIT_MS * 1.3);
-  await settle(own, group, { ...NOTHING, acks });
+  await group.settle({ acks });
   ledger.lateAcks += acks.length;
   ledger.acknowledged(acks);
 }
 
+function numberOf(data: unknown): number {
+  if (typeof data === "object" && data !== null && "n" in data && typeof data.n === "number") return data.n;
+  throw new Error(`expected a message of the soak's, got ${JSON.stringify(data)}`);
+}
+
 /** Sweeps and trims; takes note of dead letters and deletes them, or hands them out again. */
 async function runUpkeep(): Promise<void> {
-  const own = openOwn();
-  const context = { redis: own.redis, keyPrefix: PREFIX, consumerIdleMs: 10_000 };
   while (!isDone()) {
-    const { complete, errors } = await runReaper(context, { nowMs: Date.now(), everyStream: true });
+    const { complete, errors } = await weir.runReaper();
     reaperRuns += 1;
     if (!complete) incompleteRuns += 1;
     if (errors.length > 0) throw new Error(`the reaper reports ${JSON.stringify(errors)}`);
-    for (const [group, ledger] of ledgers) await collectDead(own, group, ledger);
+    for (const [name, ledger] of ledgers) {
+      if (Math.random() < 0.3) ledger.redriven += await redriveRejected(stream.group(name));
+      await collectDead(stream.group(name), ledger);
+    }
     await sleep(REAPER_EVERY_MS);
   }
 }
 
-async function collectDead(own: EventStream, group: string, ledger: Ledger): Promise<void> {
-  if (Math.random() < 0.3) ledger.redriven += (await redrive(own, group, { reason: "rejected", limit: 100 })).count;
-  const { items } = await listDeadLetters(own, group, { limit: 1_000 });
-  if (items.length === 0) return;
-  for (const { message, reason } of items) {
-    if (reason === "payload-missing") throw new Error(`the payload of a message of "${group}" is missing`);
-    const { data }: Message = JSON.parse(message);
-    ledger.dead(data.n);
+async function redriveRejected(group: GroupClient): Promise<number> {
+  return (await group.redrive({ reason: "rejected", limit: 100 })).redriven;
+}
+
+async function collectDead(group: GroupClient, ledger: Ledger): Promise<void> {
+  const { deadLetters } = await group.deadLetters({ limit: 1_000 }).first();
+  if (deadLetters.length === 0) return;
+  for (const { message, reason } of deadLetters) {
+    if (reason === "payload-missing") throw new Error(`the payload of a message of "${group.name}" is missing`);
+    ledger.dead(numberOf(message.data));
   }
-  await deleteDeadLetters(own, group, { ids: items.map(({ id }) => id) });
+  await group.deleteDeadLetters({ ids: deadLetters.map(({ id }) => id) });
 }
 
 async function runProgress(): Promise<void> {
@@ -240,15 +258,13 @@ async function runProgress(): Promise<void> {
  * of that delivery goes when its lease ends.
  */
 async function letLeasesEnd(): Promise<void> {
-  const waiting = { clock: new RedisClock(), timeoutMs: 10_000 };
-  for (const [group] of ledgers) {
+  for (const name of ledgers.keys()) {
+    const group = stream.group(name);
     let acks: readonly string[] = [];
     for (const startedMs = Date.now(); Date.now() - startedMs < 10 * ACK_WAIT_MS; await sleep(ACK_WAIT_MS / 10)) {
-      const request = { ...NOTHING, acks, consumer: "last", batchSize: CONSUME_BATCH, recover: false };
-      const context = { ...waiting, cache: new SettingsCache(), nowMs: Date.now() };
-      const { messages } = await consume(stream, group, request, context);
-      acks = messages.map((text) => JSON.parse(text).lease);
-      const { pending, delayed } = await groupInfo(stream, group, Date.now());
+      const { messages } = await group.consume({ consumer: "last", batchSize: CONSUME_BATCH, acks });
+      acks = messages.map(({ lease }) => lease);
+      const { pending, delayed } = await group.get();
       if (pending + delayed === 0) break;
     }
   }
@@ -258,29 +274,36 @@ async function letLeasesEnd(): Promise<void> {
 async function faultsAtEnd(): Promise<string[]> {
   const faults: string[] = [];
   await letLeasesEnd();
-  await runReaper(
-    { redis: stream.redis, keyPrefix: PREFIX, consumerIdleMs: 10_000 },
-    { nowMs: Date.now(), everyStream: true },
-  );
-  for (const [group, ledger] of ledgers) {
+  await weir.runReaper();
+  for (const [name, ledger] of ledgers) {
+    // What was rejected and then acknowledged late was done before its dead letter was seen.
+    await collectDead(stream.group(name), ledger);
     const lost = ledger.missing();
-    if (lost.length > 0) faults.push(`${group} has LOST ${lost.length} messages: ${lost.slice(0, 20).join(", ")} ...`);
-    if (ledger.early > 0) faults.push(`${group} was handed ${ledger.early} messages whose lease was still running`);
-    const { pending, delayed, lag, deadLetters } = await groupInfo(stream, group, Date.now());
+    if (lost.length > 0) faults.push(`${name} has LOST ${lost.length} messages: ${lost.slice(0, 20).join(", ")} ...`);
+    if (ledger.early > 0) faults.push(`${name} was handed ${ledger.early} messages whose lease was still running`);
+    const { pending, delayed, lag, deadLetters } = await stream.group(name).get();
     if (pending + delayed + (lag ?? 1) + deadLetters > 0) {
-      faults.push(`${group} is left with ${JSON.stringify({ pending, delayed, lag, deadLetters })}`);
+      faults.push(`${name} is left with ${JSON.stringify({ pending, delayed, lag, deadLetters })}`);
     }
   }
-  const { length } = await streamInfo(stream);
+  const { length } = await stream.get();
+  const appended = await appendedInAll();
+  if (appended !== MESSAGES) faults.push(`${appended} messages were appended in place of ${MESSAGES}`);
   if (length > 0) faults.push(`the stream still holds ${length} messages`);
   if (memory.grows) faults.push(`memory grows: ${memory.report()}`);
   return faults;
 }
 
+/** As Redis has counted, what is gone included. */
+async function appendedInAll(): Promise<number> {
+  const { keys } = openStream(redis, PREFIX, stream.name);
+  return decodeStreamFacts(await redis.send(["XINFO", "STREAM", keys.stream])).added ?? Number.NaN;
+}
+
 try {
-  const settings = { maxMessageBytes: 1_024, maxLength: MAX_LENGTH, deleteAcknowledged: 1 };
-  await configureStream(stream, settings, Date.now());
-  for (const { name } of GROUPS) await configureGroup(stream, name, { kind: "first" }, { ackWaitMs: ACK_WAIT_MS });
+  const retention = { maxLength: MAX_LENGTH, deleteAcknowledged: true };
+  await stream.put({ maxMessageBytes: 1_024, dedupeWindowMs: DEDUPE_WINDOW_MS, retention });
+  for (const { name } of GROUPS) await stream.group(name).put({ start: "earliest", ackWaitMs: ACK_WAIT_MS });
   const next = { n: 0 };
   await Promise.all(
     [
@@ -307,12 +330,14 @@ try {
   console.log(
     `reaper: ${reaperRuns} runs, ${incompleteRuns} incomplete; produce refused as stream-full: ${refusedFull}`,
   );
+  console.log(`requests: ${requests}, of them repeats ${repeats}; answers lost on their way: ${lostAnswers}`);
   console.log(`memory: ${memory.report()}`);
   for (const fault of faults) console.error(fault);
   console.log(faults.length === 0 ? "nothing lost" : "FAILED");
   process.exitCode = faults.length === 0 ? 0 : 1;
 } finally {
-  await Promise.all(connections.map((connection) => connection.close()));
   await server.stop();
+  await connection.close();
+  await redisServer.stop();
   await rm(dir, { recursive: true, force: true });
 }

@@ -1,21 +1,24 @@
+import type { ConsumeRequest, GroupSettings, SettleRequest } from "../../client/index.ts";
 import { openStream } from "../../shared/stream/stream.ts";
+import { clientOf } from "./client.ts";
 import { openRedis } from "./redis.ts";
 import type { Delivery } from "./streams.ts";
 import type { Answer, WorkerUnderTest } from "./worker.ts";
 
 let made = 0;
 
-/** A stream with one group `g` that reads from its beginning, as a client of the Worker sees it. */
-export async function makeHttpGroup(worker: WorkerUnderTest, settings: object = {}, count = 0) {
+/** A stream with one group `g` that reads from its beginning, as a client of the Worker sees it. Nothing is repeated. */
+export async function makeHttpGroup(worker: WorkerUnderTest, settings: GroupSettings = {}, count = 0) {
   const name = `d${made++}`;
   const path = `/v1/streams/${name}`;
   const group = `${path}/groups/g`;
-  await expectStatus(worker.call("PUT", path, { maxMessageBytes: 1_024 }), 201);
-  await expectStatus(worker.call("PUT", group, { start: "earliest", ...settings }), 201);
-  const post = (what: string, body: object) => worker.call("POST", `${group}/${what}`, body);
-  const produce = async (number: number): Promise<string[]> => {
+  const client = clientOf(worker, { retry: 0 }).stream(name);
+  const inGroup = client.group("g");
+  await client.put({ maxMessageBytes: 1_024 });
+  await inGroup.put({ start: "earliest", ...settings });
+  const produce = (number: number): Promise<readonly string[]> => {
     const messages = Array.from({ length: number }, (_, i) => ({ type: i % 2 === 0 ? "even" : "odd", data: i }));
-    return (await expectStatus(worker.call("POST", `${path}/messages`, { messages }), 201)).json.ids;
+    return client.produce(messages, { idempotent: false });
   };
   const ids = count === 0 ? [] : await produce(count);
   return {
@@ -23,13 +26,13 @@ export async function makeHttpGroup(worker: WorkerUnderTest, settings: object = 
     path,
     group,
     ids,
-    post,
+    post: (what: string, body: object) => worker.call("POST", `${group}/${what}`, body),
     produce,
     /** For what needs another way in than HTTP: letting time pass. */
     stream: openStream(openRedis(), worker.prefix, name),
-    consume: async (body: object = {}) => (await expectStatus(post("consume", { consumer: "a", ...body }), 200)).json,
-    settle: async (body: object) => (await expectStatus(post("settle", body), 200)).json.settled,
-    info: async () => (await expectStatus(worker.call("GET", group), 200)).json,
+    consume: (request: Partial<ConsumeRequest> = {}) => inGroup.consume({ consumer: "a", ...request }),
+    settle: (request: SettleRequest) => inGroup.settle(request),
+    info: () => inGroup.get(),
   };
 }
 

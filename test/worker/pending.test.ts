@@ -7,7 +7,7 @@ const worker = startWorker();
 describe("GET …/pending", () => {
   test("walks by cursor over what was handed out once and what was handed out again, as many as `pending` says", async () => {
     const g = await makeHttpGroup(worker, {}, 6);
-    const [a, b] = leases((await g.consume({ batchSize: 4 })).messages);
+    const [a = "", b = ""] = leases((await g.consume({ batchSize: 4 })).messages);
     const retries = [a, b].map((lease) => ({ lease, delayMs: 0 }));
     await g.settle({ retries });
     const again = (await g.consume({ consumer: "again" })).messages;
