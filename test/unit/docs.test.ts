@@ -3,12 +3,11 @@ import { dirname, join, normalize } from "node:path";
 import { describe, expect, test } from "vitest";
 import { SETTINGS } from "../../shared/config.ts";
 
-const paths = await Array.fromAsync(glob("{*.md,docs/**/*.md}"));
+const paths = await Array.fromAsync(glob("{*.md,client/*.md,docs/**/*.md}"));
 const pages = new Map(
   await Promise.all(paths.sort().map(async (path) => [path, await readFile(path, "utf8")] as const)),
 );
 
-const shop = await readFile("test/worker/fixtures/shop.ts", "utf8");
 const { scripts } = JSON.parse(await readFile("package.json", "utf8"));
 
 /** Paths that a command makes. */
@@ -57,8 +56,13 @@ describe("documentation", () => {
     expect((pages.get("README.md") ?? "").split(/\s+/).filter(Boolean).length).toBeLessThanOrEqual(1_000);
   });
 
-  test("the program that production.md shows is the one that is tested", () => {
-    expect(pages.get("docs/production.md")).toContain(`\`\`\`ts\n${shop.trimEnd()}\n\`\`\`\n`);
+  test.each([
+    ["docs/production.md", "test/worker/fixtures/shop.ts"],
+    ["docs/consuming.md", "test/client/fixtures/order-service.ts"],
+    ["docs/consuming.md", "test/client/fixtures/cron.ts"],
+  ])("%s shows %s, which is tested", async (page, path) => {
+    const program = (await readFile(path, "utf8")).trimEnd().replace('"../../../client/index.ts"', '"weir-client"');
+    expect(pages.get(page)).toContain(`\`\`\`ts\n${program}\n\`\`\`\n`);
   });
 
   test.each([...pages.keys()])("every npm script in %s is there", (page) => {
@@ -68,7 +72,7 @@ describe("documentation", () => {
 
   test.each([...pages.keys()])("every path of the repository in %s is there", async (page) => {
     const paths = [
-      ...(pages.get(page) ?? "").matchAll(/`((?:functions|scheduled|shared|local|test|bench|docs)\/[\w./-]*)`/g),
+      ...(pages.get(page) ?? "").matchAll(/`((?:functions|scheduled|shared|client|local|test|bench|docs)\/[\w./-]*)`/g),
     ];
     const missing: string[] = [];
     for (const [, path = ""] of paths) if (!MADE.has(path) && !(await isThere(path))) missing.push(path);
