@@ -59,6 +59,8 @@ const DEFAULT_CONCURRENCY = 10;
 /** The next poll of a group that is not idle is due after 250 ms: acknowledgements ride with it. */
 const DEFAULT_ACK_DELAY_MS = 300;
 const DEFAULT_MAX_PROCESSING_MS = 30 * 60_000;
+/** How long a group's settings are taken for what they were. */
+const SETTINGS_KEPT_MS = 60_000;
 
 /** Gets messages, keeps their leases, settles them. It does not know who works on them. */
 export class Intake implements Keeper {
@@ -91,6 +93,9 @@ export class Intake implements Keeper {
   readonly #stopping = new AbortController();
   #isChecking = false;
   #gapTold: string | undefined;
+  /** What the last poll brought for the last time that it may. */
+  #lastChances: readonly Received[] = [];
+  #knownMaxDeliveries: { readonly value: number; readonly atMs: number } | undefined;
   /** Whether the last poll found that there is nothing to hand out. */
   #isDry = false;
 
@@ -242,7 +247,9 @@ export class Intake implements Keeper {
   #demand(): Demand {
     const held = this.#leases.size;
     // What a poll takes along is settled before it hands out more; what it does not is held until it is settled.
-    const room = this.#capacity - held - this.#settlements.notRiding;
+    const free = this.#capacity - held - this.#settlements.notRiding;
+    // A last permitted delivery comes alone: the crash of whoever has it in hand must not take another one along.
+    const room = this.#lastChances.some((message) => this.#leases.has(message)) ? 0 : free;
     const isIdle = this.#buffer.length === 0 && this.working < this.concurrency;
     return { room, isEmpty: held === 0, isIdle, isPressing: this.#settlements.hasRetries };
   }
@@ -263,8 +270,28 @@ export class Intake implements Keeper {
     this.#settlements.taken(riding);
     this.#mayRecover = false;
     this.#noteSettled(batch.settled);
-    this.#receive(batch, heldSince);
+    await this.#noteLastChances(this.#receive(batch, heldSince), signal);
     return batch;
+  }
+
+  async #noteLastChances(received: readonly Received[], signal: AbortSignal): Promise<void> {
+    const again = received.filter(({ deliveries }) => deliveries > 1);
+    if (again.length === 0) return;
+    const maxDeliveries = await this.#maxDeliveries(signal);
+    this.#lastChances = again.filter(({ deliveries }) => deliveries >= maxDeliveries);
+  }
+
+  /** Asked for only where something comes again, and once a minute then. */
+  async #maxDeliveries(signal: AbortSignal): Promise<number> {
+    const known = this.#knownMaxDeliveries;
+    if (known !== undefined && performance.now() - known.atMs < SETTINGS_KEPT_MS) return known.value;
+    try {
+      const { config } = await this.#group.get({ signal, retry: 0 });
+      this.#knownMaxDeliveries = { value: config.maxDeliveries, atMs: performance.now() };
+    } catch (error) {
+      this.#fail(error);
+    }
+    return this.#knownMaxDeliveries?.value ?? Number.POSITIVE_INFINITY;
   }
 
   /** Of a poll that failed: what it settled all the same, Weir says; the rest goes with the next one. */
@@ -275,7 +302,7 @@ export class Intake implements Keeper {
     } else this.#settlements.putBack(riding, error);
   }
 
-  #receive({ messages, ackWaitMs, pollAfterMs, gap }: Batch, heldSince: Received["heldSince"]): void {
+  #receive({ messages, ackWaitMs, pollAfterMs, gap }: Batch, heldSince: Received["heldSince"]): Received[] {
     const received = messages.map((delivery) => new Received(delivery, heldSince, this));
     this.#leases.hold(received, ackWaitMs);
     this.#isDry = messages.length === 0 && pollAfterMs > 0;
@@ -292,6 +319,7 @@ export class Intake implements Keeper {
     if (this.#isStopping) this.#releaseBuffered();
     else if (messages.length > 0) this.#arrived();
     else if (this.#leases.size === 0) this.events.emit("idle", { pollAfterMs });
+    return received;
   }
 
   #settleNow(message: Received, outcome: Outcome): void {
