@@ -1,4 +1,10 @@
-import { InvalidRequestError, OutcomeUnknownError, PayloadTooLargeError, WeirError } from "./errors.ts";
+import {
+  InvalidRequestError,
+  OutcomeUnknownError,
+  PayloadTooLargeError,
+  WeirError,
+  type WeirErrorCode,
+} from "./errors.ts";
 import { EVENT_BATCH_TYPE } from "./events.ts";
 import { type Call, type CallOptions, type Http, wasNotLetIn } from "./http.ts";
 import type { CloudEvent, NewMessage, ProduceAnswer, ProduceQuery, ProduceRequest, Stream } from "./wire.ts";
@@ -130,8 +136,17 @@ class Repeats {
   }
 }
 
+/** What an attempt met that has stored nothing, whatever became of those before it. */
+const STORED_NOTHING: readonly WeirErrorCode[] = [
+  "redis-unavailable",
+  "redis-full",
+  "stream-full",
+  "misconfigured",
+  "not-available",
+];
+
 function hasStoredNothing(error: WeirError): boolean {
-  return wasNotLetIn(error) || error.code === "redis-unavailable";
+  return wasNotLetIn(error) || STORED_NOTHING.includes(error.code);
 }
 
 function outcomeUnknown(why: string, cause: WeirError): OutcomeUnknownError {
