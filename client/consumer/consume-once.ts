@@ -8,6 +8,11 @@ import type { NoSchemas, Schemas } from "./schemas.ts";
 export type ConsumeOnceOptions<S extends Schemas = NoSchemas> = ConsumerOptions<S> & {
   /** How long it may take, in milliseconds; 25,000 unless set. The last quarter is for handlers that still run, and to settle. */
   readonly budgetMs?: number | undefined;
+  /**
+   * How many polls it may make; any number unless set. A few more requests settle and leave. Cloudflare's documents allow a
+   * Worker 32 calls of service bindings a run: those after it fail, settlements among them.
+   */
+  readonly maxPolls?: number | undefined;
 };
 
 /** What was done. */
@@ -25,7 +30,7 @@ const POLLING_PART = 0.75;
 const GRACE_PART = 0.125;
 
 /**
- * Consumes until nothing is left or the budget is over, settles, and leaves: for cron triggers.
+ * Consumes until nothing is left or the budget or the polls are over, settles, and leaves: for cron triggers.
  *
  * @returns what was done
  * @throws the first error, where no poll was answered: it is tried again until polls may not begin any more
@@ -39,7 +44,7 @@ const GRACE_PART = 0.125;
  */
 export async function consumeOnce<S extends Schemas = NoSchemas>(
   client: WeirClient,
-  { budgetMs = DEFAULT_BUDGET_MS, ...options }: ConsumeOnceOptions<S>,
+  { budgetMs = DEFAULT_BUDGET_MS, maxPolls = Number.POSITIVE_INFINITY, ...options }: ConsumeOnceOptions<S>,
 ): Promise<ConsumedOnce> {
   const consumer = new Consumer(client, options);
   const over = new AbortController();
@@ -48,10 +53,9 @@ export async function consumeOnce<S extends Schemas = NoSchemas>(
     failure ??= { error };
   });
   const look = () => {
-    if (consumer.isDrained) over.abort();
+    if (consumer.isDrained || consumer.counters.polls >= maxPolls) over.abort();
   };
-  consumer.on("idle", look);
-  consumer.on("settled", look);
+  for (const name of ["batch", "idle", "settled", "error"] as const) consumer.on(name, look);
   consumer.start();
   await pause(budgetMs * POLLING_PART, over.signal);
   const drained = consumer.isDrained;

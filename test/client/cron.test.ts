@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createTestHarness } from "wrangler";
 import { consumeOnce } from "../../client/index.ts";
-import { clientOf } from "../support/client.ts";
+import { clientOf, network } from "../support/client.ts";
 import { uniquePrefix } from "../support/redis.ts";
 import { ROOT_TOKEN, workerVars } from "../support/worker.ts";
 
@@ -45,4 +45,24 @@ test("a Worker that its cron wakes drains a group through a service binding, and
 test("a run that got no answer but errors fails: nobody takes it for one that found nothing", async () => {
   const options = { stream: "never-made", group: "mail", handler: () => undefined, budgetMs: 400 };
   await expect(consumeOnce(weir(), options)).rejects.toMatchObject({ code: "unknown-stream" });
+});
+
+test("a run keeps to maxPolls, and settles what it has: what is left waits for the next one, uncharged", async () => {
+  const stream = weir().stream("bounded");
+  await stream.put();
+  const group = stream.group("mail");
+  await group.put();
+  await stream.produce(Array.from({ length: 250 }, (_, n) => ({ data: n })));
+  const options = { stream: "bounded", group: "mail", handler: () => undefined };
+  const run = await consumeOnce(weir(), { ...options, concurrency: 20, maxPolls: 3 });
+  expect(run).toMatchObject({ polls: 3, drained: false, unsettled: 0 });
+  expect(await group.get()).toMatchObject({ pending: 0, consumers: 0 });
+  const rest = await consumeOnce(weir(), options);
+  expect(rest).toMatchObject({ drained: true, redelivered: 0, unsettled: 0 });
+  expect(run.acked + rest.acked).toBe(250);
+
+  const failing = network(() => "no-connection");
+  const away = clientOf({ url: () => url }, { fetch: failing.fetch, retry: 0 });
+  await expect(consumeOnce(away, { ...options, maxPolls: 2, budgetMs: 2_000 })).rejects.toThrow("no answer");
+  expect(failing.sent.filter(({ path }) => path.endsWith("/consume")).length).toBe(2);
 });

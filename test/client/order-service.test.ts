@@ -9,7 +9,7 @@ import { ROOT_TOKEN, startWorker } from "../support/worker.ts";
 /** The order service of docs/consuming.md, as a process of its own. */
 const SERVICE = "test/client/fixtures/order-service.ts";
 const RESTARTS = 20;
-/** More than a lease of the groups takes less than the work on a large order: 5 s. */
+/** Less than the work on a large order takes: 5 s. */
 const ACK_WAIT_MS = 3_000;
 
 interface Handled {
