@@ -201,6 +201,20 @@ describe("is bounded:", () => {
   });
 });
 
+test.each([
+  [1, 65_536, 4],
+  [17, 65_536, 5],
+  [45, 65_536, 6],
+  [10_000, 65_536, 380],
+  [10_000, 1_024, 70],
+])("of %i dead letters, of messages up to %i bytes, it costs %i commands", async (count, maxMessageBytes, commands) => {
+  const stream = await makeStream(["g"], { settings: { maxMessageBytes } });
+  await fill(stream, count, 4);
+  const before = stream.redis.usage.commands;
+  await summarizeDeadLetters(stream, "g");
+  expect(stream.redis.usage.commands - before).toBe(commands);
+});
+
 test("a missing group or stream is said, and a key of another type is a conflict", async () => {
   const stream = await makeStream(["g"]);
   await expect(summarizeDeadLetters(stream, "none")).rejects.toMatchObject({ code: "unknown-group" });
