@@ -135,6 +135,17 @@ export class GroupClient {
     return read(this.#http, this.#path + pathOf`/dead-letters/${id}`, {}, options);
   }
 
+  /**
+   * How many dead letters there are of each kind, most first: of the newest 10,000 at the most.
+   *
+   * @example
+   * const { kinds: [worst] } = await group.deadLetterSummary();
+   * if (worst) await group.redrive({ reason: worst.reason, type: worst.type, detail: worst.detail });
+   */
+  async deadLetterSummary(options?: CallOptions): Promise<Wire.DeadLetterSummary> {
+    return read(this.#http, `${this.#path}/dead-letters/summary`, {}, options);
+  }
+
   /** Hands dead letters to this group again, from delivery 1. While `next` is not null there is more: see {@link steps}. */
   redrive(request: Wire.RedriveRequest, options?: CallOptions): Promise<Wire.RedriveAnswer> {
     return this.#post("dead-letters/redrive", request, true, options);

@@ -554,13 +554,13 @@ export interface RemoveConsumerAnswer {
 
 // Dead letters
 
-export type DeadLetterReason = "max-deliveries" | "rejected" | "payload-missing" | "trimmed";
+/** `unknown`: another client has put it there. */
+export type DeadLetterReason = "max-deliveries" | "rejected" | "payload-missing" | "trimmed" | "unknown";
 
 export interface DeadLetter {
   readonly id: string;
   readonly message: Message;
-  /** `unknown`: another client has put it there. */
-  readonly reason: DeadLetterReason | "unknown";
+  readonly reason: DeadLetterReason;
   /** The consumer's words. */
   readonly detail: string | null;
   readonly deliveries: number;
@@ -579,15 +579,36 @@ export interface DeadLetterPage {
   readonly next: string | null;
 }
 
+/** Dead letters that are alike; its `reason`, `type` and `detail`, given to a redrive, take just these. */
+export interface DeadLetterKind {
+  readonly reason: DeadLetterReason;
+  readonly type: string | null;
+  /** The consumer's words. */
+  readonly detail: string | null;
+  readonly count: number;
+  readonly oldestAt: number;
+  readonly newestAt: number;
+  /** The dead letter that died last. */
+  readonly exampleId: string;
+}
+
+export interface DeadLetterSummary {
+  /** Most first, at most 100. */
+  readonly kinds: readonly DeadLetterKind[];
+  /** false: there are more than were looked at, the newest 10,000 at the most, or more kinds. */
+  readonly complete: boolean;
+}
+
 /** One of `ids`, `all: true`, or a filter by `reason`, `type` or `detail`. */
 export interface RedriveRequest {
   /** 1 to 1,000. */
   readonly ids?: readonly string[] | undefined;
   readonly all?: true | undefined;
   readonly reason?: DeadLetterReason | undefined;
-  readonly type?: string | undefined;
-  /** The consumer's words. */
-  readonly detail?: string | undefined;
+  /** null: those that have none. */
+  readonly type?: string | null | undefined;
+  /** The consumer's words; null: those that have none. */
+  readonly detail?: string | null | undefined;
   /** At most so many a call, 1 to 1,000; 1,000 unless set. */
   readonly limit?: number | undefined;
   /** `next` of the request before. */

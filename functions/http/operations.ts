@@ -48,6 +48,7 @@ export interface Operations {
   removeConsumer: { query: Wire.RemoveConsumerQuery; answer: Wire.RemoveConsumerAnswer };
 
   listDeadLetters: { query: Wire.DeadLetterQuery; answer: Wire.DeadLetterPage };
+  summarizeDeadLetters: { answer: Wire.DeadLetterSummary };
   getDeadLetter: { answer: Wire.DeadLetter };
   redrive: { body: Wire.RedriveRequest; answer: Wire.RedriveAnswer };
   deleteDeadLetters: { body: Wire.DeleteDeadLettersRequest; answer: Wire.DeleteDeadLettersAnswer };

@@ -1,10 +1,12 @@
 import * as z from "zod";
+import { summarizeDeadLetters } from "../../shared/stream/dead-letter-kinds.ts";
 import {
   DEAD_LETTER_REASONS,
   type DeadLetter,
   deleteDeadLetters,
   getDeadLetter,
   listDeadLetters,
+  MAX_FILTER_CHARACTERS,
   parseRedriveCursor,
   redrive,
 } from "../../shared/stream/dead-letters.ts";
@@ -14,14 +16,16 @@ import { messageSchema } from "../http/message-schemas.ts";
 import { once } from "../http/once.ts";
 import { Bound, cursor, EntryId, EntryIds, GroupParams, integer, Limit, limitedText, Next } from "../http/schemas.ts";
 
+const Reason = z
+  .enum([...DEAD_LETTER_REASONS, "unknown"])
+  .meta({ description: "`unknown`: another client has put it there" });
+
 const deadLetterSchema = once(() =>
   z
     .object({
       id: z.string(),
       message: messageSchema(),
-      reason: z
-        .enum([...DEAD_LETTER_REASONS, "unknown"])
-        .meta({ description: "`unknown`: another client has put it there" }),
+      reason: Reason,
       detail: z.string().nullable().meta({ description: "The consumer's words" }),
       deliveries: z.int(),
       consumer: z.string().meta({ description: "Who was handed it last" }),
@@ -42,7 +46,7 @@ const listDeadLettersRoute = streamRoute(
     description: "Where a filter fits few, a page may be short, even empty, while `next` says that there is more.",
     params: GroupParams,
     query: z.strictObject({
-      reason: z.enum(DEAD_LETTER_REASONS).optional(),
+      reason: Reason.optional(),
       type: z.string().optional(),
       cursor: cursor(EntryId),
       limit: Limit,
@@ -57,6 +61,49 @@ const listDeadLettersRoute = streamRoute(
     const { items, next } = await listDeadLetters(stream, params.group, query);
     return jsonResponse(`{"deadLetters":[${items.map(deadLetterJson).join(",")}],"next":${JSON.stringify(next)}}`);
   },
+);
+
+const kindSchema = once(() =>
+  z
+    .object({
+      reason: Reason,
+      type: z.string().nullable(),
+      detail: z.string().nullable().meta({ description: "The consumer's words" }),
+      count: z.int(),
+      oldestAt: z.int(),
+      newestAt: z.int(),
+      exampleId: z.string().meta({ description: "The dead letter that died last" }),
+    })
+    .meta({ id: "DeadLetterKind" }),
+);
+
+const summarizeDeadLettersRoute = streamRoute(
+  { method: "get", path: `${path}/summary` },
+  () => ({
+    operationId: "summarizeDeadLetters",
+    tag,
+    summary: "Count a group's dead letters by kind, most first",
+    description:
+      "Those of one kind have the same reason, type and detail: given to a redrive, these three take just them. What has no " +
+      "payload is not redriven. Where other clients wrote a type or detail longer than a redrive takes, it is cut and ends with `…`.",
+    params: GroupParams,
+    query: nothing,
+    body: noBody,
+    answers: {
+      200: {
+        description: "At most 100 kinds",
+        schema: z.object({
+          kinds: z.array(kindSchema()),
+          complete: z.boolean().meta({
+            description:
+              "false: there are more dead letters than were looked at, the newest 10,000 at the most, or more kinds",
+          }),
+        }),
+      },
+    },
+    errors: ["unknown-stream", "unknown-group", "conflict"],
+  }),
+  async ({ stream, params, c }) => c.json(await summarizeDeadLetters(stream, params.group)),
 );
 
 const getDeadLetterRoute = streamRoute(
@@ -82,14 +129,16 @@ const RedriveCursor = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+const FilterText = limitedText(1, MAX_FILTER_CHARACTERS);
+
 const redriveRequest = once(() =>
   z
     .strictObject({
       ids: EntryIds.optional(),
       all: z.literal(true).optional(),
-      reason: z.enum(DEAD_LETTER_REASONS).optional(),
-      type: limitedText(1, 1_024).optional(),
-      detail: limitedText(1, 1_024).optional().meta({ description: "The consumer's words" }),
+      reason: Reason.optional(),
+      type: FilterText.nullish().meta({ description: "null: those that have none" }),
+      detail: FilterText.nullish().meta({ description: "The consumer's words; null: those that have none" }),
       limit: integer(1, 1_000).default(1_000),
       cursor: cursor(RedriveCursor),
       dryRun: z.boolean().default(false).meta({ description: "Counts only" }),
@@ -165,6 +214,8 @@ function deadLetterJson({ message, ...rest }: DeadLetter): string {
 
 export const deadLetterRoutes: readonly Route[] = [
   listDeadLettersRoute,
+  // Before the one by id, which would take it for an id.
+  summarizeDeadLettersRoute,
   getDeadLetterRoute,
   redriveRoute,
   deleteDeadLettersRoute,

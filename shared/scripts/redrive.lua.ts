@@ -1,5 +1,6 @@
 import { defineScript } from "../redis/script.ts";
 import { deadLetters } from "./parts/dead-letter.lua.ts";
+import { letter } from "./parts/letter.lua.ts";
 import { messageSize } from "./parts/message-size.lua.ts";
 import { orderedIds } from "./parts/ordered-id.lua.ts";
 import { pending } from "./parts/pending.lua.ts";
@@ -11,59 +12,45 @@ import { sideStore } from "./parts/side-store.lua.ts";
  * Moves dead letters into their group's side store, to be handed out to it again from delivery 1. One step: a message
  * is in one of the two places whenever the script is not running.
  * KEYS: stream, config, dead, again, due, dead index, clock
- * ARGV: group, reason ('': any), type ('': any), the consumer's words ('': any), max, 1 to count only, then 'ids' and ids, or
- *       'range', its beginning and its end
+ * ARGV: group, reason ('': any), type and the consumer's words ('': any, 'none', or '=' and the text), max, 1 to count only,
+ *       then 'ids' and ids, or 'range', its beginning and its end
  * Returns { redriven, the last id looked at if there may be more (else false) }. A dead letter without payload stays.
  */
 export const redriveScript = defineScript(
   "redrive",
-  [deadLetters, messageSize, orderedIds, pending, redisTime, select, sideStore],
+  [deadLetters, letter, messageSize, orderedIds, pending, redisTime, select, sideStore],
   /* lua */ `
 local keys = {
   stream = KEYS[1], config = KEYS[2], dead = KEYS[3], again = KEYS[4], due = KEYS[5], deadIndex = KEYS[6],
   clock = KEYS[7],
 }
-local group, reason, eventType, detail, max = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local group, reason, max = ARGV[1], ARGV[2], tonumber(ARGV[5])
 oldestPending(keys.stream, group)
 checkDeadLetters(keys)
 checkSideStore(keys)
 local nowMs = redisNowMs(keys.clock, keys.stream)
 local settings = call('HMGET', keys.config, 'maxMessageBytes', 'largestMessageBytes')
 
--- The message: its fields without those of the dead letter.
-local function originalOf(flat)
-  local meta, fields, found = {}, {}, ''
-  for i = 1, #flat, 2 do
-    local name, value = flat[i], flat[i + 1]
-    if name:sub(1, 5) == 'weir-' and name ~= 'weir-encoding' then
-      meta[name] = value
-    else
-      fields[#fields + 1], fields[#fields + 2] = name, value
-    end
+-- '': any, 'none', or '=' and the text.
+local function filter(text)
+  local wanted = text:sub(2)
+  return function(value)
+    if text == '' then return true end
+    if text == 'none' then return value == nil end
+    return value == wanted
   end
-  if meta['weir-fields'] then
-    local ok, packed = pcall(cjson.decode, meta['weir-fields'])
-    if ok and type(packed) == 'table' then fields = packed end
-  end
-  for i = 1, #fields, 2 do
-    if fields[i] == 'type' then found = fields[i + 1] end
-  end
-  return meta, fields, found
 end
-
--- Another client may have written anything there.
-local function idOf(text) return text and text:match('^%d+%-%d+$') end
+local fitsType, fitsDetail = filter(ARGV[3]), filter(ARGV[4])
 
 local chosen, ids = {}, {}
-local function choose(letter)
-  local meta, fields, found = originalOf(letter[2])
-  local isWanted = (reason == '' or meta['weir-reason'] == reason) and (eventType == '' or found == eventType)
-    and (detail == '' or meta['weir-detail'] == detail)
-  if not isWanted or meta['weir-reason'] == 'payload-missing' then return false end
-  ids[#ids + 1] = letter[1]
+local function choose(entry)
+  local letter = readLetter(entry[2])
+  local isWanted = (reason == '' or letter.reason == reason) and fitsType(letter.eventType) and fitsDetail(letter.detail)
+  if not isWanted or letter.reason == 'payload-missing' then return false end
+  ids[#ids + 1] = entry[1]
   chosen[#chosen + 1] = {
-    id = idOf(meta['weir-id']) or letter[1], fields = fields, deliveries = 0, consumer = '', dueMs = nowMs,
-    from = 'redrive', detail = meta['weir-detail'],
+    id = letter.id or entry[1], fields = letter.fields, deliveries = 0, consumer = '', dueMs = nowMs,
+    from = 'redrive', detail = letter.detail,
   }
   return #chosen == max
 end

@@ -17,11 +17,17 @@ import { type EventStream, groupKeys } from "./stream.ts";
 /** Why a message went to the dead letters. */
 export const DEAD_LETTER_REASONS = ["max-deliveries", "rejected", "payload-missing", "trimmed"] as const;
 
+/** `unknown`: another client has put it there. */
+export type DeadLetterReason = (typeof DEAD_LETTER_REASONS)[number] | "unknown";
+
+/** The longest event type and the longest words of a consumer that a redrive can be asked for: no longer ones are produced. */
+export const MAX_FILTER_CHARACTERS = 1_024;
+
 export interface DeadLetter {
   readonly id: string;
   /** The message as JSON text, under the id that it had in the stream. */
   readonly message: string;
-  readonly reason: string;
+  readonly reason: DeadLetterReason;
   /** The consumer's words, if it gave any. */
   readonly detail: string | null;
   readonly deliveries: number;
@@ -31,7 +37,7 @@ export interface DeadLetter {
 }
 
 export interface DeadLetterQuery {
-  readonly reason?: string | undefined;
+  readonly reason?: DeadLetterReason | undefined;
   readonly type?: string | undefined;
   readonly cursor?: string | undefined;
   readonly limit: number;
@@ -107,10 +113,11 @@ export async function getDeadLetter(stream: EventStream, group: string, id: stri
 export interface Redrive {
   /** Which dead letters; otherwise all that fit reason, type and detail, oldest first. */
   readonly ids?: readonly string[] | undefined;
-  readonly reason?: string | undefined;
-  readonly type?: string | undefined;
-  /** The consumer's words. */
-  readonly detail?: string | undefined;
+  readonly reason?: DeadLetterReason | undefined;
+  /** null: those that have none. */
+  readonly type?: string | null | undefined;
+  /** The consumer's words; null: those that have none. */
+  readonly detail?: string | null | undefined;
   readonly limit: number;
   /** `next` of the request before, as {@link parseRedriveCursor} read it. */
   readonly cursor?: RedriveCursor | undefined;
@@ -138,16 +145,22 @@ export function parseRedriveCursor(text: string): RedriveCursor | undefined {
  * @throws {WeirError} `unknown-stream`, `unknown-group`; `conflict` when a key of the group holds another type of value
  */
 export async function redrive(stream: EventStream, group: string, request: Redrive): Promise<Progress> {
-  const { ids, reason = "", type = "", detail = "", limit, cursor, dryRun = false } = request;
+  const { ids, reason = "", type, detail, limit, cursor, dryRun = false } = request;
   const untilMs = cursor?.untilMs ?? (ids === undefined ? await untilNow(stream, group) : 0);
   const which = ids === undefined ? { from: "-", to: String(untilMs) } : { ids };
   const { count, next } = await inSteps(which, cursor?.after, limit, async (max, ...selection) => {
-    const args = [group, reason, type, detail, max, dryRun ? 1 : 0, ...selection];
+    const args = [group, reason, filter(type), filter(detail), max, dryRun ? 1 : 0, ...selection];
     const call = { script: redriveScript, keys: groupKeys(stream, group), args };
     const [count, last = null] = asArray(await sendToGroup(stream, group, call));
     return { count: asNumber(count), last: asTextOrNull(last) };
   });
   return { count, next: next === null ? null : `${next}~${untilMs}` };
+}
+
+/** As the script takes it. */
+function filter(text: string | null | undefined): string {
+  if (text === null) return "none";
+  return text === undefined ? "" : `=${text}`;
 }
 
 /** By when all dead letters have come that are there: Redis' time, or that of the last one where its clock was set back. */
@@ -214,12 +227,16 @@ function decodeDeadLetter({ id, fields: flat }: Entry, original: Entry["fields"]
   return {
     id,
     message: messageJson(parseEntryId(textAt(fields, "weir-id") ?? "") ?? id, original),
-    reason: DEAD_LETTER_REASONS.find((reason) => reason === textAt(fields, "weir-reason")) ?? "unknown",
+    reason: reasonOf(textAt(fields, "weir-reason")),
     detail: textAt(fields, "weir-detail") ?? null,
     deliveries: countAt(fields, "weir-deliveries"),
     consumer: textAt(fields, "weir-consumer") ?? "",
     deadAt: timeOfId(id),
   };
+}
+
+export function reasonOf(text: string | undefined): DeadLetterReason {
+  return DEAD_LETTER_REASONS.find((reason) => reason === text) ?? "unknown";
 }
 
 /** The fields that the message had; very many of them lie packed in one, as JSON. */

@@ -42,6 +42,7 @@ const CALLS: Readonly<Record<string, (weir: WeirClient) => Promise<unknown>>> = 
   listConsumers: (weir) => g(weir).consumers().first(),
   removeConsumer: (weir) => g(weir).removeConsumer("c"),
   listDeadLetters: (weir) => g(weir).deadLetters().first(),
+  summarizeDeadLetters: (weir) => g(weir).deadLetterSummary(),
   getDeadLetter: (weir) => g(weir).deadLetter("1-0"),
   redrive: (weir) => g(weir).redrive({ all: true }),
   deleteDeadLetters: (weir) => g(weir).deleteDeadLetters({ all: true }),

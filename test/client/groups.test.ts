@@ -160,6 +160,19 @@ describe("dead letters", () => {
     expect(await errorOf(unknown.deadLetters().toArray())).toMatchObject({ code: "unknown-group" });
   });
 
+  test("are counted by kind, and the kind with most is redriven by its own members", async () => {
+    const { group } = await withDeadLetters(3);
+    const { kinds, complete } = await group.deadLetterSummary();
+    expect(complete).toBe(true);
+    expect(kinds).toMatchObject([{ detail: "no such order", count: 2 }, { count: 1 }]);
+    const [worst] = kinds;
+    const { reason, type, detail } = worst ?? {};
+    expect(await group.redrive({ reason, type, detail })).toMatchObject({ redriven: 2 });
+    expect(await group.deadLetter(worst?.exampleId ?? "").catch(({ code }) => code)).toBe("unknown-dead-letter");
+    expect((await group.deadLetterSummary()).kinds).toHaveLength(1);
+    expect(await errorOf(unknown.deadLetterSummary())).toMatchObject({ code: "unknown-group" });
+  });
+
   test("are redriven, step by step, and come again from delivery 1", async () => {
     const { group, ids } = await withDeadLetters(3);
     expect(await group.redrive({ all: true, dryRun: true })).toMatchObject({ redriven: 3 });

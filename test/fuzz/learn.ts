@@ -11,6 +11,7 @@ const MEMBERS: Readonly<Record<string, Known>> = {
   lastDeliveredId: "id",
   fromId: "id",
   toId: "id",
+  exampleId: "id",
   lease: "lease",
   pollState: "pollState",
   next: "cursor",

@@ -79,6 +79,7 @@ const READS: readonly Asked[] = [
   `${GROUP}/delayed`,
   `${GROUP}/consumers`,
   `${GROUP}/dead-letters`,
+  `${GROUP}/dead-letters/summary`,
   `${GROUP}/dead-letters/1-1`,
   "/v1/reaper",
   "/v1/webhooks",

@@ -4,7 +4,8 @@ import { runReaper } from "../../scheduled/reaper.ts";
 import { leaseFormat } from "../../shared/lease.ts";
 import { claim } from "../../shared/stream/claim.ts";
 import { listConsumers, removeConsumer } from "../../shared/stream/consumers.ts";
-import { listDeadLetters } from "../../shared/stream/dead-letters.ts";
+import { summarizeDeadLetters } from "../../shared/stream/dead-letter-kinds.ts";
+import { listDeadLetters, redrive } from "../../shared/stream/dead-letters.ts";
 import { groupInfo } from "../../shared/stream/inspect.ts";
 import { configureGroup, configureStream, type StreamPatch } from "../../shared/stream/manage.ts";
 import { deleteMessage } from "../../shared/stream/messages.ts";
@@ -192,6 +193,38 @@ describe("no command holds Redis up for long:", () => {
     }
     expect(expired).toBe(1_000_000);
     expect(slowest).toBeLessThan(MOST_MS);
+  });
+});
+
+describe("dead letters are counted, by kind or for a redrive, in bounded steps:", () => {
+  const words = (bytes: number) => `string.rep('x', ${bytes})`;
+  const wide = "for f = 1, 1000 do fields[#fields + 1], fields[#fields + 2] = 'f' .. f, 'v' end";
+  const packed = `fields[2] = '[' .. string.rep('"name","v",', 45000) .. '"x","y"]' fields[1] = 'weir-fields'`;
+  test.each([
+    ["30,000 small ones, each of a kind of its own", 30_000, "fields[#fields] = i", {}],
+    ["30,000 small ones in a stream of the smallest messages", 30_000, "", { maxMessageBytes: 1_024 }],
+    ["3,000 of 60 KB", 3_000, `fields[2] = ${words(60_000)}`, {}],
+    ["400 of half a megabyte", 400, `fields[2] = ${words(524_288)}`, { maxMessageBytes: 1024 * 1024 }],
+    ["400 of half a megabyte that another client wrote", 400, `fields[2] = ${words(524_288)}`, {}],
+    ["200 with words of a megabyte", 200, `fields[#fields] = ${words(1_000_000)} .. i`, {}],
+    ["1,000 of 1,000 fields", 1_000, wide, {}],
+    ["200 of 45,000 fields packed in one", 200, packed, {}],
+  ])("%s", async (_, count, change, settings) => {
+    const made = await make(settings);
+    const source = `
+      for i = 1, ARGV[1] do
+        local fields = { 'data', '{"n":1}', 'type', 'order.paid', 'key', 'k', 'weir-id', i .. '-1', 'weir-reason', 'rejected',
+          'weir-deliveries', '1', 'weir-consumer', 'c', 'weir-detail', 'no such address' }
+        ${change}
+        redis.call('XADD', KEYS[1], '*', unpack(fields))
+      end`;
+    await made.native.eval(source, 1, made.stream.keys.dead("g"), count);
+    const { result, ms } = await slowestMs(made, () => summarizeDeadLetters(made.stream, "g"));
+    expect(ms).toBeLessThan(MOST_MS);
+    expect(result.kinds.length).toBeGreaterThan(0);
+    const counted = await slowestMs(made, () => redrive(made.stream, "g", { limit: 1_000, dryRun: true }));
+    expect(counted.result.count).toBeGreaterThan(0);
+    expect(counted.ms).toBeLessThan(MOST_MS);
   });
 });
 

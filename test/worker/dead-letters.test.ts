@@ -181,6 +181,41 @@ describe("GET dead letters", () => {
   });
 });
 
+describe("GET summary", () => {
+  test("counts those of one kind together, most first, and each kind is redriven by what it says", async () => {
+    const stage = await makeStage(5);
+    const rejects = (await leases(stage)).map((lease, i) => (i < 4 ? { lease, reason: "no" } : { lease }));
+    await ok("POST", `${stage.group}/settle`, { rejects });
+    const letters = await lettersOf(stage);
+    const { kinds, complete } = await ok("GET", `${stage.letters}/summary`);
+    expect(complete).toBe(true);
+    const kindOf = (type: string, detail: string | null, [first, last]: [number, number], count: number) => {
+      const at = { oldestAt: letters[first].deadAt, newestAt: letters[last].deadAt };
+      return { reason: "rejected", type, detail, count, ...at, exampleId: letters[last].id };
+    };
+    expect(kinds).toEqual([kindOf("b", "no", [1, 3], 2), kindOf("a", "no", [0, 2], 2), kindOf("a", null, [4, 4], 1)]);
+    for (const { reason, type, detail, count } of kinds)
+      expect(await ok("POST", `${stage.letters}/redrive`, { reason, type, detail })).toMatchObject({ redriven: count });
+    expect(await ok("GET", `${stage.letters}/summary`)).toEqual({ kinds: [], complete: true });
+  });
+
+  test("is not taken for a dead letter's id, and takes no query", async () => {
+    const stage = await makeStage(0);
+    expect(await ok("GET", `${stage.letters}/summary`)).toEqual({ kinds: [], complete: true });
+    expectProblem(await worker.call("GET", `${stage.letters}/summary?limit=1`), "invalid-request");
+    expectProblem(await worker.call("GET", `${stage.letters}/summaries`), "invalid-request");
+    expectProblem(await worker.call("POST", `${stage.letters}/summary`), "method-not-allowed");
+    expectProblem(await worker.call("GET", `${stage.stream}/groups/none/dead-letters/summary`), "unknown-group");
+    expectProblem(await worker.call("GET", "/v1/streams/none/groups/mail/dead-letters/summary"), "unknown-stream");
+  });
+
+  test("is a conflict where a key of another type lies", async () => {
+    const stage = await makeStage(0);
+    await nativeClient().set(`${stage.key}:dead:mail`, "text");
+    expectProblem(await worker.call("GET", `${stage.letters}/summary`), "conflict");
+  });
+});
+
 describe("POST redrive", () => {
   test("by ids hands those to this group alone, from delivery 1, each once", async () => {
     const stage = await makeRejected(4);
@@ -209,6 +244,23 @@ describe("POST redrive", () => {
       redriven: 5,
     });
     expect(await ok("POST", `${stage.letters}/redrive`, { all: true })).toMatchObject({ redriven: 3 });
+  });
+
+  test("by null takes those without type or words, and by unknown what other clients have put there", async () => {
+    const stage = await makeStage(1);
+    await ok("POST", `${stage.stream}/messages`, { messages: [{ data: 1 }, { data: 2 }] });
+    const [typed, ...untyped] = await leases(stage);
+    const rejects = [{ lease: typed }, { lease: untyped[0], reason: "no" }, { lease: untyped[1] }];
+    await ok("POST", `${stage.group}/settle`, { rejects });
+    await nativeClient().xadd(`${stage.key}:dead:mail`, "*", "type", "a", "data", "3");
+    expect((await lettersOf(stage, "?reason=unknown")).map(({ message }) => message.data)).toEqual([3]);
+    const count = async (filter: unknown) =>
+      (await ok("POST", `${stage.letters}/redrive`, { ...Object(filter), dryRun: true })).redriven;
+    expect(await count({ type: null })).toBe(2);
+    expect(await count({ detail: null })).toBe(3);
+    expect(await count({ type: null, detail: null })).toBe(1);
+    expect(await count({ reason: "unknown" })).toBe(1);
+    expect(await count({ reason: "rejected", type: "a", detail: null })).toBe(1);
   });
 
   test("works when the stream has lost the original", async () => {
@@ -289,6 +341,8 @@ describe("what is not valid", () => {
     ["type", { type: "" }],
     ["type", { type: 1 }],
     ["type", { type: "x".repeat(1_025) }],
+    ["detail", { detail: `${"x".repeat(1_024)}…` }],
+    ["reason", { reason: null }],
     ["limit", { all: true, limit: 0 }],
     ["limit", { all: true, limit: 1_001 }],
     ["limit", { all: true, limit: 1.5 }],

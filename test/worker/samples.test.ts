@@ -155,6 +155,7 @@ async function runThrough(): Promise<void> {
   await record("POST", `${GROUP}/settle`, { acks: [first.lease], rejects });
   const { deadLetters } = await record("GET", `${GROUP}/dead-letters`);
   await record("GET", `${GROUP}/dead-letters/${deadLetters[0].id}`);
+  await record("GET", `${GROUP}/dead-letters/summary`);
   await record("POST", "/v1/reaper/run");
   await record("GET", "/v1/reaper");
   await record("GET", "/v1/alerts");
