@@ -175,7 +175,9 @@ export class Intake implements Keeper {
       void this.#check();
       return undefined;
     }
-    this.#buffer.splice(at, 1);
+    // As a rule it is the first, and splice() would make a list of it.
+    if (at === 0) this.#buffer.shift();
+    else this.#buffer.splice(at, 1);
     message.stage = "running";
     this.#leases.started(message);
     this.#poller.consider();

@@ -60,8 +60,11 @@ export class Leases {
 
   /** Somebody begins to work on it. */
   started(message: Received): void {
+    const { maxProcessingMs } = this.#options;
     message.startedAtMs = performance.now();
-    this.#armFor(this.#options.maxProcessingMs);
+    // The timer is there already, and early enough, but for the first of them: nothing else is done for each message.
+    if (this.#timer === undefined || message.startedAtMs + maxProcessingMs < this.#timerAtMs)
+      this.#armFor(maxProcessingMs);
   }
 
   /** It is not extended any more. */
