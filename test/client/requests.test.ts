@@ -167,11 +167,13 @@ describe("a signal", () => {
       const ended = expect(work).rejects.toBe(reason);
       // A turn, so that a request which fails at once is over, and the pause has begun.
       await setImmediate();
-      await eventually(during, () => vi.getTimerCount() === 1 && getEventListeners(signal, "abort").length === 1);
+      await eventually(during, () => vi.getTimerCount() > 0 && getEventListeners(signal, "abort").length === 1);
+      // What runs beside the tests in this process, such as wrangler, has timers too.
+      const timers = vi.getTimerCount();
       controller.abort(reason);
       await ended;
       expect(getEventListeners(signal, "abort")).toEqual([]);
-      expect(vi.getTimerCount()).toBe(0);
+      expect(vi.getTimerCount()).toBe(timers - 1);
     } finally {
       vi.useRealTimers();
     }
