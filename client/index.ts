@@ -1,6 +1,7 @@
 // `Symbol.asyncDispose` is in no yearly library: without this line the types need one of their own in who uses them.
 /// <reference lib="esnext.disposable" preserve="true" />
 export { WeirClient } from "./client.ts";
+export type { EventPage } from "./cloud-events.ts";
 export { type ConsumedOnce, type ConsumeOnceOptions, consumeOnce } from "./consumer/consume-once.ts";
 export { Consumer, type StopOptions, type Stopped } from "./consumer/consumer.ts";
 export type { ConsumerCounters, ConsumerEvents } from "./consumer/intake.ts";
@@ -12,7 +13,6 @@ export type { Issues, MessageOf, NoSchemas, OtherType, Schemas } from "./consume
 export { stopOnSignals } from "./consumer/signals.ts";
 export type { Span, Telemetry } from "./consumer/telemetry.ts";
 export * from "./errors.ts";
-export type { EventPage } from "./events.ts";
 export { GroupClient } from "./group.ts";
 export type { Attempt, CallOptions, ClientOptions, Fetch, FetchAnswer, FetchInit } from "./http.ts";
 export { Pages, steps } from "./pages.ts";

@@ -1,3 +1,4 @@
+import { EVENT_BATCH_TYPE } from "./cloud-events.ts";
 import {
   InvalidRequestError,
   OutcomeUnknownError,
@@ -5,7 +6,6 @@ import {
   WeirError,
   type WeirErrorCode,
 } from "./errors.ts";
-import { EVENT_BATCH_TYPE } from "./events.ts";
 import { type Call, type CallOptions, type Http, wasNotLetIn } from "./http.ts";
 import type { CloudEvent, NewMessage, ProduceAnswer, ProduceQuery, ProduceRequest, Stream } from "./wire.ts";
 

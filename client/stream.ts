@@ -1,4 +1,4 @@
-import { type EventPage, readEvent, readEvents } from "./events.ts";
+import { type EventPage, readEvent, readEvents } from "./cloud-events.ts";
 import { GroupClient } from "./group.ts";
 import { bodyOf, type CallOptions, type Http, pathOf, read } from "./http.ts";
 import { Pages } from "./pages.ts";
