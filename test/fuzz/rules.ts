@@ -100,8 +100,8 @@ const untouched: Rule = ({ request: { method, body }, answer, before, after, ope
   const isProduce = operation?.operationId === "produce";
   // The note by when to visit the stream goes with a produce, stored or not: a visit too many.
   const changes = differences(before, after).filter((one) => !(isProduce && /^[^{}]*:streams is changed$/.test(one)));
-  // What is due is appended by whatever passes by, refused or not.
-  if (isProduce && changes.some((one) => /:later-due:/.test(one))) return [];
+  // What is due is appended by whatever passes by, refused or not; what another client wrote there in its place is taken out.
+  if (isProduce && changes.some((one) => /:later-due:|\}:later is gone$/.test(one))) return [];
   const told = changes.filter(
     // The last one of a side store takes its keys along.
     (one) => !(acknowledged && /^[^}]*\}(?: is changed|:again(?:-due)?:.* is (?:changed|gone))$/.test(one)),
