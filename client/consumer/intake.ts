@@ -8,7 +8,7 @@ import { Leases } from "./leases.ts";
 import { consumerName } from "./name.ts";
 import { type Outcome, RELEASE } from "./outcome.ts";
 import { type Demand, Poller } from "./poller.ts";
-import { type Keeper, Received } from "./received.ts";
+import { type Keeper, Received, type ReceivedMessage } from "./received.ts";
 import { MAX_LEASES, type Riding, Settlements } from "./settlements.ts";
 
 /** What a consumer tells of itself. */
@@ -18,7 +18,7 @@ export interface ConsumerEvents {
   /** What a request has settled. */
   readonly settled: Settled;
   /** Another delivery holds the message by now: what its handler does is done twice. */
-  readonly leaseLost: Received;
+  readonly leaseLost: ReceivedMessage;
   /** Something went wrong; the consumer goes on. */
   readonly error: unknown;
   /** A poll has brought nothing, and nothing is held. */
