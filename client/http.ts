@@ -6,7 +6,7 @@ import {
   UnexpectedAnswerError,
   WeirError,
 } from "./errors.ts";
-import { backoffMs, pause } from "./pause.ts";
+import { backoffMs, MAX_TIMER_MS, pause } from "./pause.ts";
 import type { Problem } from "./wire.ts";
 
 /** As much of `fetch` as is needed, so that those of Node, browsers and service bindings fit. */
@@ -276,9 +276,6 @@ function fetchOf(given: ClientOptions["fetch"]): Fetch {
   if (given === undefined) return (url, init) => globalThis.fetch(url, init);
   return typeof given === "function" ? (url, init) => given(url, init) : (url, init) => given.fetch(url, init);
 }
-
-/** What a timer can wait at most. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 function atLeast(min: number, name: string, value: number): number {
   if (typeof value === "number" && value >= min) return value;

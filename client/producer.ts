@@ -9,7 +9,7 @@ import {
   UnexpectedAnswerError,
   WeirError,
 } from "./errors.ts";
-import { backoffMs, pause } from "./pause.ts";
+import { backoffMs, MAX_TIMER_MS, pause } from "./pause.ts";
 import { MAX_BODY_BYTES, MAX_MESSAGES, traced } from "./produce.ts";
 import type { StreamClient } from "./stream.ts";
 import type { NewMessage } from "./wire.ts";
@@ -45,8 +45,6 @@ export interface CloseOptions {
   readonly timeoutMs?: number | undefined;
 }
 
-/** `setTimeout` takes no more, and fires at once when given more. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 const MIN_BACKOFF_MS = 200;
 const MAX_BACKOFF_MS = 10_000;
 
