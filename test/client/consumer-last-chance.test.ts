@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { consuming, drained, filled } from "../support/consumers.ts";
 import { startWorker } from "../support/worker.ts";
 
-const worker = startWorker();
+const worker = startWorker({ vars: { TOKEN_SECRET: "secret-of-the-tests-that-is-long-enough" } });
 
 /** How many messages were held at once, of a group whose messages all come for the last time but for some. */
 async function mostAtOnce(maxDeliveries: number) {
@@ -18,7 +18,11 @@ async function mostAtOnce(maxDeliveries: number) {
     await sleep(700);
     held--;
   };
-  const { consumer, errors } = consuming(worker, place, handler, { concurrency: 6, prefetch: 6 });
+  // What a consumer's token permits is enough to know the group's settings.
+  const scope = [`consume:${place.name}/g`];
+  const { token } = await place.weir.issueToken({ subject: "consumer", scope, expiresInMs: 60_000 });
+  const client = { token };
+  const { consumer, errors } = consuming(worker, place, handler, { concurrency: 6, prefetch: 6, client });
   await drained(place.group);
   const { received, redelivered } = consumer.counters;
   await consumer.stop();
